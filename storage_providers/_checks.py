@@ -1,0 +1,146 @@
+"""What the verbs check before a provider is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from storage_providers.errors import (
+    DocumentTooLargeError,
+    InvalidArgumentError,
+    StorageError,
+    UnsupportedOperationError,
+)
+from storage_providers.filters import parse_path
+from storage_providers.protocol import (
+    ANY,
+    IF_ABSENT,
+    Capabilities,
+    Clear,
+    CollectionSpec,
+    Delete,
+    IfVersion,
+    Patch,
+    Put,
+    Query,
+    Write,
+    check_collection,
+    check_id,
+)
+
+__all__ = ["check_batch", "check_query", "check_spec"]
+
+
+def check_batch(
+    batch: Sequence[Write],
+    capabilities: Capabilities,
+    size_limit: Callable[[str], int | None],
+) -> None:
+    """Check names, sizes, conditions against capabilities, and that no document comes twice.
+
+    Raises:
+        StorageError: The first write that can't be done, by its `index`; nothing was written.
+    """
+    limits = {write.collection: size_limit(write.collection) for write in batch}
+    seen: set[tuple[str, str]] = set()
+    cleared: set[str] = set()
+    for index, write in enumerate(batch):
+        try:
+            if isinstance(write, Clear):
+                check_collection(write.collection)
+                cleared.add(write.collection)
+                continue
+            check_id(write.id, capabilities.max_id_bytes)
+            key = (write.collection, write.id)
+            if key in seen:
+                raise InvalidArgumentError("the batch writes this document twice")
+            seen.add(key)
+            _check_condition(write, capabilities)
+            limit = limits[write.collection]
+            if isinstance(write, Put) and limit is not None and write.size_bytes > limit:
+                raise DocumentTooLargeError(
+                    f"document is {write.size_bytes} bytes, the limit is {limit}; store less in "
+                    "one document or keep large fields apart",
+                    size_bytes=write.size_bytes,
+                    limit_bytes=limit,
+                )
+        except StorageError as error:
+            error.collection, error.index = write.collection, index
+            error.item_id = None if isinstance(write, Clear) else str(write.id)
+            raise
+    if cleared and len(seen) + len(cleared) < len(batch):
+        raise InvalidArgumentError("the batch clears a collection twice")
+    for collection, _ in seen:
+        if collection in cleared:
+            raise InvalidArgumentError(
+                "the batch clears a collection and writes to it", collection=collection
+            )
+
+
+def _check_condition(write: Put | Patch | Delete, capabilities: Capabilities) -> None:
+    condition = write.condition
+    if isinstance(write, Patch):
+        if condition is ANY or condition is IF_ABSENT:
+            raise InvalidArgumentError("a patch takes the conditions IF_PRESENT and IfVersion")
+        if isinstance(condition, IfVersion) and not capabilities.conditional_write:
+            raise UnsupportedOperationError("if_version needs conditional_write")
+        return
+    if condition is ANY:
+        return
+    if isinstance(write, Delete):
+        if condition is IF_ABSENT:
+            raise InvalidArgumentError("a delete can't ask for IF_ABSENT")
+        if not capabilities.conditional_delete:
+            raise UnsupportedOperationError("a conditional delete needs conditional_delete")
+    elif isinstance(condition, IfVersion) and not capabilities.conditional_write:
+        raise UnsupportedOperationError("if_version needs conditional_write")
+
+
+def check_query(query: Query) -> None:
+    """Check what does not depend on the provider; `where` and cursors are parsed by it.
+
+    Raises:
+        InvalidArgumentError: A name is malformed or a number out of range.
+    """
+    check_collection(query.collection)
+    if query.limit < 0 or query.offset < 0:
+        raise InvalidArgumentError(
+            f"limit is {query.limit} and offset {query.offset}; neither may be negative",
+            collection=query.collection,
+        )
+    if query.cursor is not None and query.offset:
+        raise InvalidArgumentError(
+            "a query takes a cursor or an offset, not both", collection=query.collection
+        )
+    for field in query.fields or ():
+        parse_path(field)
+
+
+def check_spec(spec: CollectionSpec, capabilities: Capabilities) -> None:
+    """Check a declaration.
+
+    Raises:
+        InvalidArgumentError: A name, path or number is malformed.
+        UnsupportedOperationError: `text_fields` without `text_search`.
+    """
+    check_collection(spec.collection)
+    for index in spec.indexes:
+        if not index.fields or (index.each and len(index.fields) != 1):
+            raise InvalidArgumentError(
+                "an index has at least one field, and exactly one with each=True",
+                collection=spec.collection,
+            )
+        for field in index.fields:
+            parse_path(field.removeprefix("-"))
+    if len(set(spec.indexes)) != len(spec.indexes):
+        raise InvalidArgumentError("an index is declared twice", collection=spec.collection)
+    for field in spec.text_fields:
+        parse_path(field)
+    if spec.text_fields and not capabilities.text_search:
+        raise UnsupportedOperationError(
+            "text_fields need a provider with text_search", collection=spec.collection
+        )
+    for number in (spec.default_ttl_seconds, spec.max_document_bytes):
+        if number is not None and number <= 0:
+            raise InvalidArgumentError(
+                f"a limit or time to live of {number} is not positive", collection=spec.collection
+            )

@@ -1,0 +1,718 @@
+"""The contract: the words every provider, layer and store speaks. No input or output here.
+
+A provider implements four verbs, `read`, `write`, `query` and `versions`, each a batch that may
+span collections, because remote calls are what costs. `storage_providers.base.Provider` derives
+the friendly face (`create_item`, `find_items`, …) from them once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
+
+import msgspec
+
+from storage_providers._clock import parse_timestamp
+from storage_providers._json import JsonObject, JsonValue, decode_object, encode_object
+from storage_providers.errors import (
+    CorruptItemError,
+    InvalidArgumentError,
+    InvalidDocumentError,
+)
+
+__all__ = [
+    "ANY",
+    "IF_ABSENT",
+    "IF_PRESENT",
+    "Address",
+    "Capabilities",
+    "Clear",
+    "CollectionSpec",
+    "Condition",
+    "Delete",
+    "IfVersion",
+    "ImportReport",
+    "Index",
+    "Item",
+    "ItemVersion",
+    "JsonObject",
+    "JsonValue",
+    "LegacyProblem",
+    "LegacyRecord",
+    "LegacySource",
+    "Page",
+    "Patch",
+    "Put",
+    "Query",
+    "QueryStatistics",
+    "StorageProvider",
+    "VersionPage",
+    "Write",
+    "check_collection",
+    "check_id",
+]
+
+T = TypeVar("T")
+
+# --- names -------------------------------------------------------------------------------------
+
+_COLLECTION_NAME = re.compile(r"[a-z0-9_.][a-z0-9_.-]{0,63}", re.ASCII)
+_ENCODING_NAME = re.compile(r"[a-z0-9][a-z0-9+-]{0,63}", re.ASCII)
+
+MAX_SCOPE_BYTES: Final = 256
+"""Longest scope, all its parts together, in UTF-8 bytes. Ours: it leaves room in a 512-byte KV key."""
+
+
+@lru_cache(maxsize=4096)
+def check_collection(address: str) -> tuple[str, str]:
+    """Split `scope/collection` into its scope (`""` without one) and its name, checking both.
+
+    A name is 1 to 64 of `a-z 0-9 _ . -`; names that begin with `.` are the SDK's own. A scope is
+    one or more parts before it, of any printable text, joined by `/`.
+
+    Raises:
+        InvalidArgumentError: It breaks these rules; the message says which.
+    """
+    scope, _, name = address.rpartition("/")
+    if not _COLLECTION_NAME.fullmatch(name) or set(name) == {"."}:
+        raise InvalidArgumentError(
+            f"{name!r} is not a collection name; use 1 to 64 of a-z, 0-9, '_', '.' and '-' "
+            "(lower case, not beginning with '-')"
+        )
+    if scope or address.startswith("/"):
+        parts = scope.split("/")
+        if any(part in ("", ".", "..") or not part.isprintable() for part in parts):
+            raise InvalidArgumentError(
+                f"scope {scope!r} has a part that is empty, '.', '..' or not printable"
+            )
+        if len(scope.encode()) > MAX_SCOPE_BYTES:
+            raise InvalidArgumentError(
+                f"scope is {len(scope.encode())} bytes, the limit is {MAX_SCOPE_BYTES}"
+            )
+    return scope, name
+
+
+def check_id(item_id: object, max_bytes: int | None = None) -> str:
+    """Check that an id is non-empty Unicode text without U+0000 and fits `max_bytes` of UTF-8.
+
+    Raises:
+        InvalidArgumentError: It is not.
+    """
+    if not isinstance(item_id, str):
+        raise InvalidArgumentError(f"an id is text, not {type(item_id).__name__}")
+    if not item_id or "\x00" in item_id:
+        raise InvalidArgumentError("an id is at least one character and holds no U+0000")
+    if max_bytes is None and item_id.isascii():
+        return item_id
+    try:
+        size = len(item_id.encode())
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(
+            "an id holds a lone surrogate and is not valid Unicode"
+        ) from None
+    if max_bytes is not None and size > max_bytes:
+        raise InvalidArgumentError(
+            f"the id is {size} bytes, this provider accepts {max_bytes}; use a shorter id"
+        )
+    return item_id
+
+
+# --- what a provider can do --------------------------------------------------------------------
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider declares that it can do, as data. A layer transforms it.
+
+    Attributes:
+        atomic_batch: A `write` batch lands whole or not at all. Elsewhere each write does.
+        conditional_write: `IF_ABSENT`, `IF_PRESENT` and `IfVersion` on puts and patches hold under
+            concurrency, so `modify_item` and `update_item` lose nothing.
+        conditional_delete: The same for deletes.
+        native_query: `where` and `order_by` are answered by an engine, not by reading everything.
+        text_search: `$text` works on collections declared with `text_fields`.
+        native_ttl: Expired documents are removed by the service itself.
+        strongly_consistent: A read sees every write that returned before it began.
+        staleness_seconds: How old an answer may be when `strongly_consistent` is false, seconds.
+        durable: What was written survives the end of the process.
+        max_document_bytes: Largest document, bytes of its stored JSON; `None`: no limit of ours.
+        max_id_bytes: Longest id, bytes of UTF-8.
+    """
+
+    atomic_batch: bool = False
+    conditional_write: bool = False
+    conditional_delete: bool = False
+    native_query: bool = False
+    text_search: bool = False
+    native_ttl: bool = False
+    strongly_consistent: bool = True
+    staleness_seconds: float = 0.0
+    durable: bool = True
+    max_document_bytes: int | None = None
+    max_id_bytes: int = 512
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+class Presence(Enum):
+    """Conditions on whether the document is there."""
+
+    ANY = "any"
+    IF_ABSENT = "if_absent"
+    IF_PRESENT = "if_present"
+
+
+class IfVersion(msgspec.Struct, frozen=True):
+    """The condition that the document still has this version."""
+
+    version: str
+
+
+Condition: TypeAlias = Presence | IfVersion
+"""What must hold for a write to happen: `ANY`, `IF_ABSENT`, `IF_PRESENT` or `IfVersion("…")`."""
+
+ANY: Final = Presence.ANY
+"""Write whatever is there now."""
+IF_ABSENT: Final = Presence.IF_ABSENT
+"""Write only if no document with this id exists (an expired one does not)."""
+IF_PRESENT: Final = Presence.IF_PRESENT
+"""Write only if a document with this id exists."""
+
+
+class Put:
+    """Store a document whole, creating or replacing it. The document is encoded here, once.
+
+    Layers that turn documents into bytes (compression, encryption) pass `encoding` and `payload`:
+    the payload carries the whole, and `document` only what stays visible to queries.
+
+    Args:
+        collection: Name of the collection, with its scope if it has one.
+        document: A JSON object with a string `id`; stored verbatim.
+        condition: What must hold for the write to happen.
+        encoding: Name of the payload's encoding: 1 to 64 of `a-z 0-9 + -`.
+        payload: The encoded bytes; given exactly when `encoding` is.
+
+    Attributes:
+        body: The document as compact UTF-8 JSON.
+        expires_at_ms: When the document expires, milliseconds since 1970; `None`: never.
+
+    Raises:
+        InvalidDocumentError: `document` is not storable JSON, or `id` or `expiresAt` are wrong.
+        InvalidArgumentError: `encoding` and `payload` do not go together.
+    """
+
+    __slots__ = ("body", "collection", "condition", "encoding", "expires_at_ms", "id", "payload")
+
+    def __init__(
+        self,
+        collection: str,
+        document: Mapping[str, Any],
+        condition: Condition = ANY,
+        *,
+        encoding: str | None = None,
+        payload: bytes | None = None,
+    ) -> None:
+        item_id = document.get("id")
+        if not isinstance(item_id, str) or not item_id:
+            raise InvalidDocumentError(
+                "a document needs an 'id' that is non-empty text", collection=collection, field="id"
+            )
+        if (encoding is None) != (payload is None):
+            raise InvalidArgumentError("'encoding' and 'payload' go together")
+        if encoding is not None and not _ENCODING_NAME.fullmatch(encoding):
+            raise InvalidArgumentError(f"{encoding!r} is not an encoding name")
+        self.collection = collection
+        self.id = item_id
+        self.condition = condition
+        self.encoding = encoding
+        self.payload = payload
+        try:
+            self.body = encode_object(document)
+            self.expires_at_ms = expiry_of(document)
+        except InvalidDocumentError as error:
+            error.collection, error.item_id = collection, item_id
+            raise
+
+    @property
+    def document(self) -> JsonObject:
+        """The document, decoded anew each time."""
+        return decode_object(self.body)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that count against `max_document_bytes`."""
+        return len(self.body) + (len(self.payload) if self.payload is not None else 0)
+
+    def __repr__(self) -> str:
+        return f"Put({self.collection!r}, id={self.id!r}, {self.condition})"
+
+
+class Patch:
+    """Change some fields of an existing document: a JSON Merge Patch (RFC 7396).
+
+    Args:
+        collection: Name of the collection, with its scope if it has one.
+        item_id: The document's id.
+        changes: Fields to set or, with `None`, to remove. May not change `id`.
+        condition: `IF_PRESENT` or `IfVersion`; a patch never creates.
+
+    Attributes:
+        body: The changes as compact UTF-8 JSON.
+        sets_expiry: Whether the changes name `expiresAt`.
+        expires_at_ms: The new expiry if so, milliseconds since 1970; `None`: never.
+
+    Raises:
+        InvalidDocumentError: `changes` is not storable JSON, changes the `id` or has a wrong
+            `expiresAt`.
+    """
+
+    __slots__ = ("body", "collection", "condition", "expires_at_ms", "id", "sets_expiry")
+
+    def __init__(
+        self,
+        collection: str,
+        item_id: str,
+        changes: Mapping[str, Any],
+        condition: Condition = IF_PRESENT,
+    ) -> None:
+        self.collection = collection
+        self.id = item_id
+        self.condition = condition
+        try:
+            if changes.get("id", item_id) != item_id:
+                raise InvalidDocumentError("a patch can't change the id", field="id")
+            self.body = encode_object(changes)
+            self.sets_expiry = "expiresAt" in changes
+            self.expires_at_ms = expiry_of(changes)
+        except InvalidDocumentError as error:
+            error.collection, error.item_id = collection, item_id
+            raise
+
+    @property
+    def changes(self) -> JsonObject:
+        """The changes, decoded anew each time."""
+        return decode_object(self.body)
+
+    def __repr__(self) -> str:
+        return f"Patch({self.collection!r}, id={self.id!r}, {self.condition})"
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """Remove a document. Removing what is absent is not an error.
+
+    Attributes:
+        collection: Name of the collection, with its scope if it has one.
+        id: The document's id.
+        condition: `ANY`, `IF_PRESENT` or `IfVersion`; the latter two need `conditional_delete`.
+    """
+
+    collection: str
+    id: str
+    condition: Condition = ANY
+
+
+class Clear(msgspec.Struct, frozen=True):
+    """Remove every document of one collection (of this scope alone). Declarations stay.
+
+    Attributes:
+        collection: Name of the collection, with its scope if it has one.
+    """
+
+    collection: str
+
+
+Write: TypeAlias = Put | Patch | Delete | Clear
+
+
+def expiry_of(document: Mapping[str, Any]) -> int | None:
+    """When a document expires, milliseconds since 1970; `None` if it does not.
+
+    Raises:
+        InvalidDocumentError: `expiresAt` is neither null nor an ISO 8601 time.
+    """
+    text = document.get("expiresAt")
+    if text is None:
+        return None
+    if isinstance(text, str):
+        try:
+            return parse_timestamp(text)
+        except ValueError:
+            pass
+    raise InvalidDocumentError(
+        "'expiresAt' is not an ISO 8601 time such as 2026-01-31T12:00:00.000Z", field="expiresAt"
+    )
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where one document is: its collection (with its scope, if any) and its id."""
+
+    collection: str
+    id: str
+
+
+class Item:
+    """A document as read from a provider, with its version.
+
+    Attributes:
+        collection: The collection it was read from, with its scope if it has one.
+        id: The document's id.
+        version: Changes whenever the stored document does; comparable within one provider only.
+        body: The document as UTF-8 JSON, as stored.
+        encoding: Name of the payload's encoding, if a layer turned the document into bytes.
+        payload: The encoded bytes, exactly when `encoding` is set.
+    """
+
+    __slots__ = ("_document", "body", "collection", "encoding", "id", "payload", "version")
+
+    def __init__(
+        self,
+        collection: str,
+        item_id: str,
+        version: str,
+        body: bytes,
+        encoding: str | None = None,
+        payload: bytes | None = None,
+    ) -> None:
+        self.collection = collection
+        self.id = item_id
+        self.version = version
+        self.body = body
+        self.encoding = encoding
+        self.payload = payload
+        self._document: JsonObject | None = None
+
+    @property
+    def document(self) -> JsonObject:
+        """The document, decoded at the first use and yours from then on."""
+        if self._document is None:
+            self._document = decode_object(self.body)
+        return self._document
+
+    def decode(self, as_type: type[T]) -> T:
+        """Decode the stored bytes straight to a type msgspec knows (a Struct, a dataclass, …).
+
+        Raises:
+            InvalidDocumentError: The document does not fit the type; the message names the field.
+        """
+        try:
+            return msgspec.json.decode(self.body, type=as_type)
+        except msgspec.ValidationError as error:
+            raise InvalidDocumentError(
+                str(error), collection=self.collection, item_id=self.id
+            ) from None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Item):
+            return NotImplemented
+        return all(
+            getattr(self, name) == getattr(other, name) for name in Item.__slots__[1:]
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # its document can change
+
+    def __repr__(self) -> str:
+        encoding = f", encoding={self.encoding!r}" if self.encoding else ""
+        return f"Item({self.collection!r}, id={self.id!r}, version={self.version!r}{encoding})"
+
+
+class Query(msgspec.Struct, frozen=True):
+    """One question to one collection.
+
+    Attributes:
+        collection: Name of the collection, with its scope if it has one.
+        where: Conditions, in the language of `storage_providers.filters`; `None`: all documents.
+        order_by: Dotted paths, `-` in front for descending. Ties are broken by `id`, in the
+            direction of the last field; without fields the order is by `id`.
+        limit: Most items to return; 0 with `total=True` counts.
+        cursor: Continues where the page with this cursor ended.
+        offset: Items to pass over instead of a cursor.
+        fields: Dotted paths to return, beside `id`; `None`: whole documents.
+        total: Whether to count all matching documents, whatever `limit` is.
+    """
+
+    collection: str
+    where: Mapping[str, Any] | None = None
+    order_by: tuple[str, ...] = ()
+    limit: int = 100
+    cursor: str | None = None
+    offset: int = 0
+    fields: tuple[str, ...] | None = None
+    total: bool = False
+
+    def __repr__(self) -> str:
+        return f"Query({self.collection!r}, order_by={self.order_by!r}, limit={self.limit})"
+
+
+class QueryStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer cost.
+
+    Attributes:
+        index: Name of the index that answered, `None` if none did.
+        full_scan: Whether every document of the collection was looked at; `None`: not known.
+        documents_read: Documents read to answer; `None`: not known.
+        requests: Calls to a remote service.
+    """
+
+    index: str | None = None
+    full_scan: bool | None = None
+    documents_read: int | None = None
+    requests: int = 0
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Part of a listing.
+
+    Attributes:
+        items: The documents, in order.
+        cursor: Continues the listing; `None`: this was the last page.
+        total: All matching documents, if the query asked.
+        corrupt: Documents of the collection that can't be read, on the first page only.
+        statistics: What the answer cost.
+    """
+
+    items: list[Item] = []
+    cursor: str | None = None
+    total: int | None = None
+    corrupt: tuple[CorruptItemError, ...] = ()
+    statistics: QueryStatistics = QueryStatistics()
+
+    def __repr__(self) -> str:
+        more = ", more" if self.cursor else ""
+        return f"Page({len(self.items)} items{more})"
+
+
+class ItemVersion(msgspec.Struct, frozen=True):
+    """One entry of `versions`: an id and the version its document has now."""
+
+    id: str
+    version: str
+
+
+class VersionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Part of the ids and versions of a collection, ordered as the provider likes.
+
+    Attributes:
+        entries: Ids with their versions; expired documents may still be among them.
+        cursor: Continues the listing; `None`: this was the last page.
+    """
+
+    entries: list[ItemVersion] = []
+    cursor: str | None = None
+
+
+# --- declaring ---------------------------------------------------------------------------------
+
+
+class Index(msgspec.Struct, frozen=True):
+    """An index over one or several fields.
+
+    Attributes:
+        fields: Dotted paths, `-` in front for descending.
+        each: Index every member of an array field (one field only), for `$contains`.
+    """
+
+    fields: tuple[str, ...]
+    each: bool = False
+
+    @classmethod
+    def of(cls, *fields: str, each: bool = False) -> Self:
+        """`Index.of("status", "-due")`."""
+        return cls(fields, each)
+
+
+class CollectionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What is declared about a collection; kept with the data, so every process knows it.
+
+    Declaring again replaces the declaration: indexes no longer named are dropped.
+
+    Attributes:
+        collection: Name of the collection, with its scope if it has one.
+        indexes: Indexes to keep.
+        text_fields: Dotted paths to search with `$text`, on providers with `text_search`.
+        default_ttl_seconds: The friendly face gives new documents an `expiresAt` this much later.
+        max_document_bytes: Refuse larger documents, bytes of their stored JSON.
+    """
+
+    collection: str
+    indexes: tuple[Index, ...] = ()
+    text_fields: tuple[str, ...] = ()
+    default_ttl_seconds: float | None = None
+    max_document_bytes: int | None = None
+
+
+# --- legacy data -------------------------------------------------------------------------------
+
+
+class LegacyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One document made from legacy data.
+
+    Attributes:
+        collection: Where it belongs.
+        document: The document, with `id`, `createdAt` and `updatedAt`.
+        origin: Where it came from (a file, a key, a row), for reports.
+    """
+
+    collection: str
+    document: JsonObject
+    origin: str
+
+
+class LegacyProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of legacy data that could not be read, and why.
+
+    Attributes:
+        origin: Where it is.
+        reason: What is wrong, without its content.
+    """
+
+    origin: str
+    reason: str
+
+
+@runtime_checkable
+class LegacySource(Protocol):
+    """Reads data of another format; `Provider.migrate_legacy_data` takes one."""
+
+    @property
+    def name(self) -> str:
+        """A short name for reports."""
+        ...
+
+    def records(self) -> AsyncIterator[LegacyRecord | LegacyProblem]:
+        """Every document, or the reason why it can't be one. Reading again gives the same."""
+        ...
+
+
+class ImportReport(msgspec.Struct, kw_only=True):
+    """What an import did, document by document counted.
+
+    Attributes:
+        source: Name of the source.
+        dry_run: Whether nothing was written.
+        created: New documents, per collection.
+        updated: Documents replaced by a newer one from the source, per collection.
+        unchanged: Documents that were there already, per collection.
+        kept: Documents that differ here and are as new or newer than the source's, per collection.
+        problems: What could not be imported, and why.
+    """
+
+    source: str
+    dry_run: bool = False
+    created: dict[str, int] = {}
+    updated: dict[str, int] = {}
+    unchanged: dict[str, int] = {}
+    kept: dict[str, int] = {}
+    problems: list[LegacyProblem] = []
+
+
+# --- the port ----------------------------------------------------------------------------------
+
+
+class StorageProvider(Protocol):
+    """What programs hold: a place for collections of JSON documents.
+
+    `storage_providers.base.Provider` implements everything below the four verbs once and
+    documents arguments, results and errors.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name for errors and reports, such as `sqlite`."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+        ...
+
+    async def connect(self) -> None: ...
+    async def disconnect(self) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    # The waist: what a provider implements and a layer wraps.
+    async def read(self, addresses: Sequence[Address]) -> list[Item | None]: ...
+    async def write(self, batch: Sequence[Write]) -> list[Item | None]: ...
+    async def query(self, queries: Sequence[Query]) -> list[Page]: ...
+    async def versions(
+        self, collection: str, cursor: str | None = None, limit: int = 1000
+    ) -> VersionPage: ...
+    async def collections(self) -> list[str]: ...
+    async def declare(self, spec: CollectionSpec) -> None: ...
+    async def declared(self, collection: str) -> CollectionSpec | None: ...
+
+    # The friendly face, derived from it.
+    async def create_item(self, collection: str, document: Mapping[str, Any]) -> Item: ...
+    async def create_items(
+        self, collection: str, documents: Iterable[Mapping[str, Any]]
+    ) -> list[Item]: ...
+    async def read_item(self, collection: str, item_id: str) -> Item | None: ...
+    async def read_items(self, collection: str, item_ids: Iterable[str]) -> list[Item | None]: ...
+    async def update_item(
+        self,
+        collection: str,
+        item_id: str,
+        changes: Mapping[str, Any],
+        *,
+        if_version: str | None = None,
+    ) -> Item: ...
+    async def update_items(
+        self, collection: str, changes: Mapping[str, Mapping[str, Any]]
+    ) -> list[Item]: ...
+    async def modify_item(
+        self,
+        collection: str,
+        item_id: str,
+        change: Callable[[JsonObject], Mapping[str, Any]],
+        *,
+        deadline_seconds: float = 30.0,
+    ) -> Item: ...
+    async def put_item(
+        self, collection: str, document: Mapping[str, Any], *, if_version: str | None = None
+    ) -> Item: ...
+    async def put_items(
+        self, collection: str, documents: Iterable[Mapping[str, Any]]
+    ) -> list[Item]: ...
+    async def delete_item(
+        self, collection: str, item_id: str, *, if_version: str | None = None
+    ) -> None: ...
+    async def delete_items(self, collection: str, item_ids: Iterable[str]) -> None: ...
+    async def list_items(
+        self,
+        collection: str,
+        *,
+        where: Mapping[str, Any] | None = None,
+        order_by: str | Sequence[str] = (),
+        limit: int = 100,
+        cursor: str | None = None,
+        offset: int = 0,
+        fields: Sequence[str] | None = None,
+        total: bool = False,
+    ) -> Page: ...
+    def find_items(
+        self,
+        collection: str,
+        *,
+        where: Mapping[str, Any] | None = None,
+        order_by: str | Sequence[str] = (),
+        fields: Sequence[str] | None = None,
+        page_size: int = 500,
+        on_corrupt: Callable[[CorruptItemError], None] | None = None,
+    ) -> AsyncIterator[Item]: ...
+    async def count_items(
+        self, collection: str, *, where: Mapping[str, Any] | None = None
+    ) -> int: ...
+    async def clear_collection(self, collection: str) -> None: ...
+    async def migrate_legacy_data(
+        self,
+        source: LegacySource,
+        *,
+        dry_run: bool = False,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> ImportReport: ...

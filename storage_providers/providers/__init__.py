@@ -1,0 +1,1 @@
+"""The places to keep documents, one module each."""
