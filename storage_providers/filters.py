@@ -439,7 +439,7 @@ def sort_key(document: JsonObject, order: Sequence[Order]) -> SortKey:
 
 
 def _fingerprint(query: Query) -> str:
-    shape = msgspec.json.encode([query.collection.rpartition("/")[2], query.where, query.order_by])
+    shape = msgspec.json.encode([query.collection, query.where, query.order_by])
     return base64.urlsafe_b64encode(hashlib.blake2b(shape, digest_size=9).digest()).decode()
 
 
