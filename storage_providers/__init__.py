@@ -1,1 +1,162 @@
-"""storage-providers: one contract for collections of JSON documents, and places to keep them."""
+"""storage-providers: one contract for collections of JSON documents, and places to keep them.
+
+Every public name is here. Each is loaded when it is first used, so importing the package costs
+next to nothing and drags in nothing that a program does not need.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from storage_providers._clock import Clock
+    from storage_providers.base import Provider
+    from storage_providers.errors import (
+        AuthenticationError,
+        BatchError,
+        ConfigurationError,
+        ConflictError,
+        CorruptItemError,
+        CorruptItemWarning,
+        DeadlineExceededError,
+        DocumentTooLargeError,
+        InvalidArgumentError,
+        InvalidDocumentError,
+        ItemExistsError,
+        ItemNotFoundError,
+        OutcomeUnknownError,
+        PermissionDeniedError,
+        ProviderClosedError,
+        RateLimitedError,
+        StorageError,
+        StorageFullError,
+        TransportError,
+        UnsupportedOperationError,
+        VersionMismatchError,
+    )
+    from storage_providers.layers import Call, Layer, compose
+    from storage_providers.protocol import (
+        ANY,
+        IF_ABSENT,
+        IF_PRESENT,
+        Address,
+        Capabilities,
+        Clear,
+        CollectionSpec,
+        Condition,
+        Delete,
+        IfVersion,
+        ImportReport,
+        Index,
+        Item,
+        ItemVersion,
+        JsonObject,
+        JsonValue,
+        LegacyProblem,
+        LegacyRecord,
+        LegacySource,
+        Page,
+        Patch,
+        Put,
+        Query,
+        QueryStatistics,
+        StorageProvider,
+        VersionPage,
+        Write,
+    )
+    from storage_providers.providers.in_memory import InMemoryProvider
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "_clock": "Clock",
+    "base": "Provider",
+    "errors": """
+        AuthenticationError BatchError ConfigurationError ConflictError CorruptItemError
+        CorruptItemWarning DeadlineExceededError DocumentTooLargeError InvalidArgumentError
+        InvalidDocumentError ItemExistsError ItemNotFoundError OutcomeUnknownError
+        PermissionDeniedError ProviderClosedError RateLimitedError StorageError
+        StorageFullError TransportError UnsupportedOperationError VersionMismatchError
+    """,
+    "layers": "Call Layer compose",
+    "protocol": """
+        ANY Address Capabilities Clear CollectionSpec Condition Delete IF_ABSENT IF_PRESENT
+        IfVersion ImportReport Index Item ItemVersion JsonObject JsonValue LegacyProblem
+        LegacyRecord LegacySource Page Patch Put Query QueryStatistics StorageProvider
+        VersionPage Write
+    """,
+    "providers.in_memory": "InMemoryProvider",
+}
+"""Where each public name lives; a test holds it equal to the imports above."""
+
+__all__ = [
+    "ANY",
+    "IF_ABSENT",
+    "IF_PRESENT",
+    "Address",
+    "AuthenticationError",
+    "BatchError",
+    "Call",
+    "Capabilities",
+    "Clear",
+    "Clock",
+    "CollectionSpec",
+    "Condition",
+    "ConfigurationError",
+    "ConflictError",
+    "CorruptItemError",
+    "CorruptItemWarning",
+    "DeadlineExceededError",
+    "Delete",
+    "DocumentTooLargeError",
+    "IfVersion",
+    "ImportReport",
+    "InMemoryProvider",
+    "Index",
+    "InvalidArgumentError",
+    "InvalidDocumentError",
+    "Item",
+    "ItemExistsError",
+    "ItemNotFoundError",
+    "ItemVersion",
+    "JsonObject",
+    "JsonValue",
+    "Layer",
+    "LegacyProblem",
+    "LegacyRecord",
+    "LegacySource",
+    "OutcomeUnknownError",
+    "Page",
+    "Patch",
+    "PermissionDeniedError",
+    "Provider",
+    "ProviderClosedError",
+    "Put",
+    "Query",
+    "QueryStatistics",
+    "RateLimitedError",
+    "StorageError",
+    "StorageFullError",
+    "StorageProvider",
+    "TransportError",
+    "UnsupportedOperationError",
+    "VersionMismatchError",
+    "VersionPage",
+    "Write",
+    "__version__",
+    "compose",
+]
+
+if not TYPE_CHECKING:  # A type checker would take every misspelt name for one of these.
+    _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
