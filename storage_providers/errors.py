@@ -8,10 +8,11 @@ StorageError                       provider, operation, collection, item_id, ret
 ├── UnsupportedOperationError      ├── AuthenticationError
 ├── ItemNotFoundError              ├── PermissionDeniedError
 ├── ConflictError                  ├── StorageFullError
-│   ├── ItemExistsError            ├── BatchError                results
-│   └── VersionMismatchError       └── TransportError            retryable
-│         expected_version,            ├── DeadlineExceededError
-│         actual_version               ├── RateLimitedError      retry_after_seconds
+│   ├── ItemExistsError            ├── CorruptArchiveError
+│   └── VersionMismatchError       ├── BatchError                results
+│         expected_version,        └── TransportError            retryable
+│         actual_version               ├── DeadlineExceededError
+│                                      ├── RateLimitedError      retry_after_seconds
 │                                      └── OutcomeUnknownError
 ```
 
@@ -33,6 +34,7 @@ __all__ = [
     "BatchError",
     "ConfigurationError",
     "ConflictError",
+    "CorruptArchiveError",
     "CorruptItemError",
     "CorruptItemWarning",
     "DeadlineExceededError",
@@ -205,6 +207,10 @@ class CorruptItemError(StorageError):
 
 class CorruptItemWarning(UserWarning):
     """`find_items` passed over a document that can't be read."""
+
+
+class CorruptArchiveError(StorageError):
+    """An archive is damaged, incomplete or not one of ours; nothing of it was imported."""
 
 
 class AuthenticationError(StorageError):

@@ -556,11 +556,14 @@ class LegacyRecord(msgspec.Struct, frozen=True, kw_only=True):
         collection: Where it belongs.
         document: The document, with `id`, `createdAt` and `updatedAt`.
         origin: Where it came from (a file, a key, a row), for reports.
+        dated: Whether `updatedAt` is the document's own. One whose times were guessed never
+            replaces a document that exists.
     """
 
     collection: str
     document: JsonObject
     origin: str
+    dated: bool = True
 
 
 class LegacyProblem(msgspec.Struct, frozen=True, kw_only=True):
