@@ -40,7 +40,8 @@ def check_batch(
     Raises:
         StorageError: The first write that can't be done, by its `index`; nothing was written.
     """
-    limits = {write.collection: size_limit(write.collection) for write in batch}
+    limits = {name: size_limit(name) for name in {write.collection for write in batch}}
+    max_id_bytes = capabilities.max_id_bytes
     seen: set[tuple[str, str]] = set()
     cleared: set[str] = set()
     for index, write in enumerate(batch):
@@ -49,12 +50,13 @@ def check_batch(
                 check_collection(write.collection)
                 cleared.add(write.collection)
                 continue
-            check_id(write.id, capabilities.max_id_bytes)
+            check_id(write.id, max_id_bytes)
             key = (write.collection, write.id)
             if key in seen:
                 raise InvalidArgumentError("the batch writes this document twice")
             seen.add(key)
-            _check_condition(write, capabilities)
+            if write.condition is not ANY or isinstance(write, Patch):
+                _check_condition(write, capabilities)
             limit = limits[write.collection]
             if isinstance(write, Put) and limit is not None and write.size_bytes > limit:
                 raise DocumentTooLargeError(
@@ -83,8 +85,6 @@ def _check_condition(write: Put | Patch | Delete, capabilities: Capabilities) ->
             raise InvalidArgumentError("a patch takes the conditions IF_PRESENT and IfVersion")
         if isinstance(condition, IfVersion) and not capabilities.conditional_write:
             raise UnsupportedOperationError("if_version needs conditional_write")
-        return
-    if condition is ANY:
         return
     if isinstance(write, Delete):
         if condition is IF_ABSENT:

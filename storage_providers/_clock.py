@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 __all__ = ["SYSTEM_CLOCK", "Clock", "format_timestamp", "parse_timestamp"]
 
@@ -16,8 +17,14 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 def format_timestamp(epoch_ms: int) -> str:
     """Format milliseconds since 1970 as the documents carry it: `2026-01-31T12:00:00.000Z`."""
-    moment = _EPOCH + timedelta(milliseconds=epoch_ms)
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+    seconds, milliseconds = divmod(epoch_ms, 1000)
+    return f"{_format_second(seconds)}.{milliseconds:03}Z"
+
+
+# Every write is stamped, and most of a second's writes fall in the same second.
+@lru_cache(maxsize=64)
+def _format_second(epoch_seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=epoch_seconds)).isoformat().removesuffix("+00:00")
 
 
 def parse_timestamp(text: str) -> int:
