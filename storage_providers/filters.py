@@ -117,10 +117,9 @@ def parse_path(text: str) -> Path:
     Raises:
         InvalidArgumentError: A step is empty or the path ends in a lone backslash.
     """
-    if "\\" not in text:
-        steps = text.split(".")
-    else:
-        steps, current, characters = [], "", iter(text)
+    steps = text.split(".")
+    if "\\" in text:
+        steps, current, characters = list[str](), "", iter(text)
         for character in characters:
             if character == "\\":
                 literal = next(characters, None)

@@ -7,21 +7,28 @@ the friendly face (`create_item`, `find_items`, …) from them once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from enum import Enum
-from functools import lru_cache
-from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import msgspec
 
-from storage_providers._clock import parse_timestamp
-from storage_providers._json import JsonObject, JsonValue, decode_object, encode_object
-from storage_providers.errors import (
-    CorruptItemError,
-    InvalidArgumentError,
-    InvalidDocumentError,
+from storage_providers._json import JsonObject, JsonValue, decode_object
+from storage_providers._names import check_collection, check_id
+from storage_providers._writes import (
+    ANY,
+    IF_ABSENT,
+    IF_PRESENT,
+    Clear,
+    Condition,
+    Delete,
+    IfVersion,
+    Patch,
+    Presence,
+    Put,
+    Write,
+    expiry_of,
 )
+from storage_providers.errors import CorruptItemError, InvalidDocumentError
 
 __all__ = [
     "ANY",
@@ -45,6 +52,7 @@ __all__ = [
     "LegacySource",
     "Page",
     "Patch",
+    "Presence",
     "Put",
     "Query",
     "QueryStatistics",
@@ -53,72 +61,10 @@ __all__ = [
     "Write",
     "check_collection",
     "check_id",
+    "expiry_of",
 ]
 
 T = TypeVar("T")
-
-# --- names -------------------------------------------------------------------------------------
-
-_COLLECTION_NAME = re.compile(r"[a-z0-9_.][a-z0-9_.-]{0,63}", re.ASCII)
-_ENCODING_NAME = re.compile(r"[a-z0-9][a-z0-9+-]{0,63}", re.ASCII)
-
-MAX_SCOPE_BYTES: Final = 256
-"""Longest scope, all its parts together, in UTF-8 bytes. Ours: it leaves room in a 512-byte KV key."""
-
-
-@lru_cache(maxsize=4096)
-def check_collection(address: str) -> tuple[str, str]:
-    """Split `scope/collection` into its scope (`""` without one) and its name, checking both.
-
-    A name is 1 to 64 of `a-z 0-9 _ . -`; names that begin with `.` are the SDK's own. A scope is
-    one or more parts before it, of any printable text, joined by `/`.
-
-    Raises:
-        InvalidArgumentError: It breaks these rules; the message says which.
-    """
-    scope, _, name = address.rpartition("/")
-    if not _COLLECTION_NAME.fullmatch(name) or set(name) == {"."}:
-        raise InvalidArgumentError(
-            f"{name!r} is not a collection name; use 1 to 64 of a-z, 0-9, '_', '.' and '-' "
-            "(lower case, not beginning with '-')"
-        )
-    if scope or address.startswith("/"):
-        parts = scope.split("/")
-        if any(part in ("", ".", "..") or not part.isprintable() for part in parts):
-            raise InvalidArgumentError(
-                f"scope {scope!r} has a part that is empty, '.', '..' or not printable"
-            )
-        if len(scope.encode()) > MAX_SCOPE_BYTES:
-            raise InvalidArgumentError(
-                f"scope is {len(scope.encode())} bytes, the limit is {MAX_SCOPE_BYTES}"
-            )
-    return scope, name
-
-
-def check_id(item_id: object, max_bytes: int | None = None) -> str:
-    """Check that an id is non-empty Unicode text without U+0000 and fits `max_bytes` of UTF-8.
-
-    Raises:
-        InvalidArgumentError: It is not.
-    """
-    if not isinstance(item_id, str):
-        raise InvalidArgumentError(f"an id is text, not {type(item_id).__name__}")
-    if not item_id or "\x00" in item_id:
-        raise InvalidArgumentError("an id is at least one character and holds no U+0000")
-    if max_bytes is None and item_id.isascii():
-        return item_id
-    try:
-        size = len(item_id.encode())
-    except UnicodeEncodeError:
-        raise InvalidArgumentError(
-            "an id holds a lone surrogate and is not valid Unicode"
-        ) from None
-    if max_bytes is not None and size > max_bytes:
-        raise InvalidArgumentError(
-            f"the id is {size} bytes, this provider accepts {max_bytes}; use a shorter id"
-        )
-    return item_id
-
 
 # --- what a provider can do --------------------------------------------------------------------
 
@@ -152,198 +98,6 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     durable: bool = True
     max_document_bytes: int | None = None
     max_id_bytes: int = 512
-
-
-# --- writing -----------------------------------------------------------------------------------
-
-
-class Presence(Enum):
-    """Conditions on whether the document is there."""
-
-    ANY = "any"
-    IF_ABSENT = "if_absent"
-    IF_PRESENT = "if_present"
-
-
-class IfVersion(msgspec.Struct, frozen=True):
-    """The condition that the document still has this version."""
-
-    version: str
-
-
-Condition: TypeAlias = Presence | IfVersion
-"""What must hold for a write to happen: `ANY`, `IF_ABSENT`, `IF_PRESENT` or `IfVersion("…")`."""
-
-ANY: Final = Presence.ANY
-"""Write whatever is there now."""
-IF_ABSENT: Final = Presence.IF_ABSENT
-"""Write only if no document with this id exists (an expired one does not)."""
-IF_PRESENT: Final = Presence.IF_PRESENT
-"""Write only if a document with this id exists."""
-
-
-class Put:
-    """Store a document whole, creating or replacing it. The document is encoded here, once.
-
-    Layers that turn documents into bytes (compression, encryption) pass `encoding` and `payload`:
-    the payload carries the whole, and `document` only what stays visible to queries.
-
-    Args:
-        collection: Name of the collection, with its scope if it has one.
-        document: A JSON object with a string `id`; stored verbatim.
-        condition: What must hold for the write to happen.
-        encoding: Name of the payload's encoding: 1 to 64 of `a-z 0-9 + -`.
-        payload: The encoded bytes; given exactly when `encoding` is.
-
-    Attributes:
-        body: The document as compact UTF-8 JSON.
-        expires_at_ms: When the document expires, milliseconds since 1970; `None`: never.
-
-    Raises:
-        InvalidDocumentError: `document` is not storable JSON, or `id` or `expiresAt` are wrong.
-        InvalidArgumentError: `encoding` and `payload` do not go together.
-    """
-
-    __slots__ = ("body", "collection", "condition", "encoding", "expires_at_ms", "id", "payload")
-
-    def __init__(
-        self,
-        collection: str,
-        document: Mapping[str, Any],
-        condition: Condition = ANY,
-        *,
-        encoding: str | None = None,
-        payload: bytes | None = None,
-    ) -> None:
-        item_id = document.get("id")
-        if not isinstance(item_id, str) or not item_id:
-            raise InvalidDocumentError(
-                "a document needs an 'id' that is non-empty text", collection=collection, field="id"
-            )
-        if (encoding is None) != (payload is None):
-            raise InvalidArgumentError("'encoding' and 'payload' go together")
-        if encoding is not None and not _ENCODING_NAME.fullmatch(encoding):
-            raise InvalidArgumentError(f"{encoding!r} is not an encoding name")
-        self.collection = collection
-        self.id = item_id
-        self.condition = condition
-        self.encoding = encoding
-        self.payload = payload
-        try:
-            self.body = encode_object(document)
-            self.expires_at_ms = expiry_of(document)
-        except InvalidDocumentError as error:
-            error.collection, error.item_id = collection, item_id
-            raise
-
-    @property
-    def document(self) -> JsonObject:
-        """The document, decoded anew each time."""
-        return decode_object(self.body)
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes that count against `max_document_bytes`."""
-        return len(self.body) + (len(self.payload) if self.payload is not None else 0)
-
-    def __repr__(self) -> str:
-        return f"Put({self.collection!r}, id={self.id!r}, {self.condition})"
-
-
-class Patch:
-    """Change some fields of an existing document: a JSON Merge Patch (RFC 7396).
-
-    Args:
-        collection: Name of the collection, with its scope if it has one.
-        item_id: The document's id.
-        changes: Fields to set or, with `None`, to remove. May not change `id`.
-        condition: `IF_PRESENT` or `IfVersion`; a patch never creates.
-
-    Attributes:
-        body: The changes as compact UTF-8 JSON.
-        sets_expiry: Whether the changes name `expiresAt`.
-        expires_at_ms: The new expiry if so, milliseconds since 1970; `None`: never.
-
-    Raises:
-        InvalidDocumentError: `changes` is not storable JSON, changes the `id` or has a wrong
-            `expiresAt`.
-    """
-
-    __slots__ = ("body", "collection", "condition", "expires_at_ms", "id", "sets_expiry")
-
-    def __init__(
-        self,
-        collection: str,
-        item_id: str,
-        changes: Mapping[str, Any],
-        condition: Condition = IF_PRESENT,
-    ) -> None:
-        self.collection = collection
-        self.id = item_id
-        self.condition = condition
-        try:
-            if changes.get("id", item_id) != item_id:
-                raise InvalidDocumentError("a patch can't change the id", field="id")
-            self.body = encode_object(changes)
-            self.sets_expiry = "expiresAt" in changes
-            self.expires_at_ms = expiry_of(changes)
-        except InvalidDocumentError as error:
-            error.collection, error.item_id = collection, item_id
-            raise
-
-    @property
-    def changes(self) -> JsonObject:
-        """The changes, decoded anew each time."""
-        return decode_object(self.body)
-
-    def __repr__(self) -> str:
-        return f"Patch({self.collection!r}, id={self.id!r}, {self.condition})"
-
-
-class Delete(msgspec.Struct, frozen=True):
-    """Remove a document. Removing what is absent is not an error.
-
-    Attributes:
-        collection: Name of the collection, with its scope if it has one.
-        id: The document's id.
-        condition: `ANY`, `IF_PRESENT` or `IfVersion`; the latter two need `conditional_delete`.
-    """
-
-    collection: str
-    id: str
-    condition: Condition = ANY
-
-
-class Clear(msgspec.Struct, frozen=True):
-    """Remove every document of one collection (of this scope alone). Declarations stay.
-
-    Attributes:
-        collection: Name of the collection, with its scope if it has one.
-    """
-
-    collection: str
-
-
-Write: TypeAlias = Put | Patch | Delete | Clear
-
-
-def expiry_of(document: Mapping[str, Any]) -> int | None:
-    """When a document expires, milliseconds since 1970; `None` if it does not.
-
-    Raises:
-        InvalidDocumentError: `expiresAt` is neither null nor an ISO 8601 time.
-    """
-    text = document.get("expiresAt")
-    if text is None:
-        return None
-    if isinstance(text, str):
-        try:
-            return parse_timestamp(text)
-        except ValueError:
-            pass
-    raise InvalidDocumentError(
-        "'expiresAt' is not an ISO 8601 time such as 2026-01-31T12:00:00.000Z", field="expiresAt"
-    )
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -410,9 +164,7 @@ class Item:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Item):
             return NotImplemented
-        return all(
-            getattr(self, name) == getattr(other, name) for name in Item.__slots__[1:]
-        )
+        return all(getattr(self, name) == getattr(other, name) for name in Item.__slots__[1:])
 
     __hash__ = None  # type: ignore[assignment]  # its document can change
 
