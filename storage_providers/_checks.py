@@ -27,20 +27,29 @@ from storage_providers.protocol import (
     check_id,
 )
 
-__all__ = ["check_batch", "check_query", "check_spec"]
+__all__ = ["check_batch", "check_query", "check_spec", "size_limit"]
+
+
+def size_limit(capabilities: Capabilities, spec: CollectionSpec | None) -> int | None:
+    """Largest document, bytes: the lower of the provider's limit and the declared one."""
+    limit = capabilities.max_document_bytes
+    declared = None if spec is None else spec.max_document_bytes
+    if limit is None or declared is None:
+        return declared if limit is None else limit
+    return min(limit, declared)
 
 
 def check_batch(
     batch: Sequence[Write],
     capabilities: Capabilities,
-    size_limit: Callable[[str], int | None],
+    limit_of: Callable[[str], int | None],
 ) -> None:
     """Check names, sizes, conditions against capabilities, and that no document comes twice.
 
     Raises:
         StorageError: The first write that can't be done, by its `index`; nothing was written.
     """
-    limits = {name: size_limit(name) for name in {write.collection for write in batch}}
+    limits = {name: limit_of(name) for name in {write.collection for write in batch}}
     max_id_bytes = capabilities.max_id_bytes
     seen: set[tuple[str, str]] = set()
     cleared: set[str] = set()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
+from storage_providers._checks import size_limit
 from storage_providers._clock import parse_timestamp
 from storage_providers.errors import (
     BatchError,
@@ -39,7 +40,7 @@ from storage_providers.protocol import (
 )
 
 if TYPE_CHECKING:
-    from storage_providers.base import Provider
+    from storage_providers._face import FriendlyFace
 
 __all__ = ["Candidate", "ImportMode", "Importer", "import_legacy"]
 
@@ -89,7 +90,7 @@ class Importer:
 
     def __init__(
         self,
-        provider: Provider,
+        provider: FriendlyFace,
         report: ImportReport,
         *,
         mode: ImportMode = "newest-wins",
@@ -161,8 +162,8 @@ class Importer:
         """Find out what is wrong with a document before it can spoil a batch."""
         check_collection(put.collection)
         check_id(put.id, self._provider.capabilities.max_id_bytes)
-        await self._provider.declared(put.collection)
-        limit = self._provider.size_limit(put.collection)
+        spec = await self._provider.declared(put.collection)
+        limit = size_limit(self._provider.capabilities, spec)
         if limit is not None and put.size_bytes > limit:
             raise DocumentTooLargeError(
                 f"document is {put.size_bytes} bytes, the limit is {limit}",
@@ -282,7 +283,7 @@ class Importer:
 
 
 async def import_legacy(
-    provider: Provider,
+    provider: FriendlyFace,
     source: LegacySource,
     *,
     dry_run: bool = False,

@@ -95,12 +95,9 @@ class Provider(FriendlyFace):
 
         For `_write`, which has to hold patched documents to it; puts were checked already.
         """
-        limit = self.capabilities.max_document_bytes
-        spec = self._declarations.get(collection, (None, 0))[0]
-        declared = None if spec is None else spec.max_document_bytes
-        if limit is None or declared is None:
-            return declared if limit is None else limit
-        return min(limit, declared)
+        return _checks.size_limit(
+            self.capabilities, self._declarations.get(collection, (None, 0))[0]
+        )
 
     # --- lifetime ------------------------------------------------------------------------------
 
