@@ -1,0 +1,1 @@
+"""For authors of providers and layers: the conformance suite, strategies and faults."""

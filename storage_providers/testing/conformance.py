@@ -1,0 +1,72 @@
+"""The conformance suite: what every provider does, as tests for its author.
+
+Subclass `ProviderConformance` and give it one fixture, `backend`, that makes an empty place:
+
+```python
+class MyBackend(Backend):
+    can_reopen = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def open(self, clock: Clock) -> StorageProvider:
+        return MyProvider(self.folder, clock=clock)
+
+    async def plant(self, collection: str, item_id: str, raw: bytes) -> None: ...
+
+
+class TestMyProvider(ProviderConformance):
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> Backend:
+        return MyBackend(tmp_path)
+```
+
+Cases are chosen by what the provider declares in its `capabilities` and the backend in `can_…`;
+for what is not declared there are cases that it is refused. Cases that do not apply are reported
+by pytest as skipped with the reason; `count_cases` tells how many there are, to hold them fixed.
+
+Needs: `pip install 'storage-providers[testing]'`. Plain pytest runs it, without any plugin.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+_MODULES = (
+    "harness",
+    "crud",
+)
+pytest.register_assert_rewrite(*(f"storage_providers.testing._{name}" for name in _MODULES))
+
+from storage_providers.testing._crud import CrudCases  # noqa: E402
+from storage_providers.testing._harness import (  # noqa: E402
+    Backend,
+    CaseCounts,
+    ManualClock,
+    Scene,
+    case,
+    cases,
+    count_cases,
+)
+
+__all__ = [
+    "Backend",
+    "CaseCounts",
+    "ManualClock",
+    "ProviderConformance",
+    "Scene",
+    "case",
+    "cases",
+    "count_cases",
+]
+
+
+class ProviderConformance(
+    CrudCases,
+):
+    """Every case of the contract; a subclass supplies the fixture `backend`."""
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """An empty place for one case."""
+        raise NotImplementedError("override the fixture 'backend'; it returns your Backend")
