@@ -35,9 +35,12 @@ import pytest
 _MODULES = (
     "harness",
     "crud",
+    "conditions",
+    "values",
 )
 pytest.register_assert_rewrite(*(f"storage_providers.testing._{name}" for name in _MODULES))
 
+from storage_providers.testing._conditions import ConditionCases  # noqa: E402
 from storage_providers.testing._crud import CrudCases  # noqa: E402
 from storage_providers.testing._harness import (  # noqa: E402
     Backend,
@@ -48,6 +51,7 @@ from storage_providers.testing._harness import (  # noqa: E402
     cases,
     count_cases,
 )
+from storage_providers.testing._values import ValueCases  # noqa: E402
 
 __all__ = [
     "Backend",
@@ -63,6 +67,8 @@ __all__ = [
 
 class ProviderConformance(
     CrudCases,
+    ConditionCases,
+    ValueCases,
 ):
     """Every case of the contract; a subclass supplies the fixture `backend`."""
 
