@@ -1,0 +1,1 @@
+"""Moving whole collections: archives, legacy data."""

@@ -1,0 +1,283 @@
+"""Archives: any set of collections in one file, and back.
+
+An archive is a zip file: one JSONL member a collection (a document a line, with its id and, if a
+layer encoded it, its payload), and `manifest.json` with counts, checksums and declarations.
+It is written and read in a stream, so memory stays flat whatever it holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from storage_providers import _checks
+from storage_providers._clock import format_timestamp
+from storage_providers._importing import Candidate, Importer, ImportMode
+from storage_providers.errors import InvalidArgumentError
+from storage_providers.protocol import CollectionSpec, ImportReport, Page, check_collection
+from storage_providers.transfer._archive_file import (
+    ArchivedCollection,
+    ArchiveLimits,
+    ArchiveManifest,
+    ArchiveReader,
+    ArchiveWriter,
+)
+
+if TYPE_CHECKING:
+    from storage_providers.base import Provider
+
+__all__ = [
+    "ArchiveLimits",
+    "ArchiveManifest",
+    "ArchivedCollection",
+    "ImportMode",
+    "export_archive",
+    "import_archive",
+    "verify_archive",
+]
+
+FIRST_PAGE: Final = 100
+MAX_PAGE: Final = 1000
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of documents to hold at once; the next page's size follows from the last one's."""
+
+_MODES: Final = ("create-only", "overwrite", "newest-wins")
+
+
+async def export_archive(
+    provider: Provider,
+    path: str | PathLike[str],
+    collections: Iterable[str] | None = None,
+    *,
+    overwrite: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> ArchiveManifest:
+    """Write collections to an archive.
+
+    The archive appears under its name when it is complete; an export that is cancelled or killed
+    leaves what was there before. It is no snapshot: a document that is written meanwhile is in
+    it as it was before or after.
+
+    Args:
+        provider: Where the documents are.
+        path: The archive to write, in a folder that exists; only its owner may read it.
+        collections: Names, with their scopes; `None`: all of them.
+        overwrite: Whether an archive of this name is replaced.
+        on_progress: Told after each page how many documents were written so far.
+
+    Returns:
+        What the archive holds. `unreadable` of a collection names documents that are damaged
+        where they are stored and so not in the archive.
+
+    Raises:
+        InvalidArgumentError: A collection's name is malformed, or the file exists.
+        DocumentTooLargeError: A document is larger than a line may be.
+        StorageError: The provider failed, or the file can't be written.
+    """
+    names = await _chosen(provider, collections)
+    now = provider.clock.now_ms()
+    writer = await asyncio.to_thread(ArchiveWriter, Path(path), now, overwrite)
+    try:
+        entries: list[ArchivedCollection] = []
+        done = 0
+        for name in names:
+            entry = await _export_collection(provider, name, writer, done, on_progress)
+            entries.append(entry)
+            done += entry.count
+        manifest = ArchiveManifest(
+            sdk_version=_sdk_version(),
+            created_at=format_timestamp(now),
+            provider=provider.name,
+            collections=tuple(entries),
+        )
+        await asyncio.to_thread(writer.finish, manifest)
+    except BaseException:
+        writer.abandon()
+        raise
+    return manifest
+
+
+async def verify_archive(
+    path: str | PathLike[str], *, limits: ArchiveLimits | None = None
+) -> ArchiveManifest:
+    """Read an archive from end to end and compare it with its checksums.
+
+    Args:
+        path: The archive.
+        limits: What it may grow to when unpacked.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        CorruptArchiveError: It is damaged, hostile, or of another format version.
+        InvalidArgumentError: There is no such file.
+    """
+    reader = await asyncio.to_thread(ArchiveReader, Path(path), limits or ArchiveLimits())
+    try:
+        await asyncio.to_thread(reader.verify)
+    finally:
+        reader.close()
+    return reader.manifest
+
+
+async def import_archive(
+    provider: Provider,
+    path: str | PathLike[str],
+    mode: ImportMode = "create-only",
+    *,
+    collections: Iterable[str] | None = None,
+    dry_run: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+    limits: ArchiveLimits | None = None,
+) -> ImportReport:
+    """Bring the documents of an archive into a provider, exactly as they were.
+
+    The whole archive is verified before anything is written. Documents keep their `createdAt`
+    and `updatedAt`; declarations are restored (with `create-only`, where there is none). Doing it
+    again changes nothing.
+
+    Args:
+        provider: Where to.
+        path: The archive.
+        mode: What becomes of a document that exists and differs: `create-only` keeps it,
+            `overwrite` replaces it, `newest-wins` replaces it if its `updatedAt` is older.
+        collections: Names of collections in the archive, with their scopes; `None`: all.
+        dry_run: Only verify, compare and report.
+        on_progress: Told after each batch how many documents were dealt with so far.
+        limits: What the archive may grow to when unpacked.
+
+    Returns:
+        What was created, updated, left as it was, and what could not be stored and why.
+
+    Raises:
+        CorruptArchiveError: It is damaged, hostile, or of another format version; nothing was
+            written.
+        InvalidArgumentError: There is no such file, mode, or collection in it.
+        StorageError: The provider failed; what was imported until then stays.
+    """
+    if mode not in _MODES:
+        raise InvalidArgumentError(f"{mode!r} is no import mode; use one of {', '.join(_MODES)}")
+    reader = await asyncio.to_thread(ArchiveReader, Path(path), limits or ArchiveLimits())
+    try:
+        await asyncio.to_thread(reader.verify)
+        report = ImportReport(source=f"archive {reader.path.name}", dry_run=dry_run)
+        importer = Importer(provider, report, mode=mode, on_progress=on_progress)
+        entries = _entries(reader.manifest, collections)
+        specs = [
+            _restorable(provider, entry.spec, importer)
+            for entry in entries
+            if entry.spec is not None
+        ]
+        for spec in specs:
+            known = await provider.declared(spec.collection)
+            if not dry_run and (known is None or mode != "create-only"):
+                await provider.declare(spec)
+        for entry in entries:
+            for reason in entry.unreadable:
+                importer.problem(entry.member, f"missing since the export: {reason}")
+            await _import_collection(importer, reader, entry)
+        await importer.flush()
+        return report
+    finally:
+        reader.close()
+
+
+# --- exporting ---------------------------------------------------------------------------------
+
+
+async def _chosen(provider: Provider, collections: Iterable[str] | None) -> list[str]:
+    if collections is None:
+        return await provider.collections()
+    names = sorted(set(collections))
+    for name in names:
+        if check_collection(name)[1].startswith("."):
+            raise InvalidArgumentError(
+                "the SDK's own collections can't be exported", collection=name
+            )
+    return names
+
+
+async def _export_collection(
+    provider: Provider,
+    collection: str,
+    writer: ArchiveWriter,
+    done: int,
+    on_progress: Callable[[int], None] | None,
+) -> ArchivedCollection:
+    unreadable: list[str] = []
+    await asyncio.to_thread(writer.begin, collection)
+    async for page in _pages(provider, collection):
+        unreadable += [str(error) for error in page.corrupt]
+        await asyncio.to_thread(writer.append, page.items)
+        done += len(page.items)
+        if on_progress is not None:
+            on_progress(done)
+    spec = await provider.declared(collection)
+    return await asyncio.to_thread(writer.end, collection, spec, tuple(unreadable))
+
+
+async def _pages(provider: Provider, collection: str) -> AsyncIterator[Page]:
+    limit, cursor = FIRST_PAGE, None
+    while True:
+        page = await provider.list_items(collection, limit=limit, cursor=cursor)
+        yield page
+        cursor = page.cursor
+        if cursor is None:
+            return
+        size = sum(len(item.body) + len(item.payload or b"") for item in page.items)
+        limit = min(MAX_PAGE, max(1, PAGE_BYTES * len(page.items) // max(size, 1)))
+
+
+def _sdk_version() -> str:
+    try:
+        return version("storage-providers")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+# --- importing ---------------------------------------------------------------------------------
+
+
+def _entries(
+    manifest: ArchiveManifest, collections: Iterable[str] | None
+) -> list[ArchivedCollection]:
+    entries = {entry.collection: entry for entry in manifest.collections}
+    if collections is None:
+        return list(entries.values())
+    wanted = list(dict.fromkeys(collections))
+    for name in wanted:
+        if name not in entries:
+            held = ", ".join(sorted(entries)) or "no collections"
+            raise InvalidArgumentError(f"the archive holds {held}; there is no {name!r} in it")
+    return [entries[name] for name in wanted]
+
+
+def _restorable(provider: Provider, spec: CollectionSpec, importer: Importer) -> CollectionSpec:
+    """The declaration, without what this provider can't do, which is reported."""
+    capabilities = provider.capabilities
+    if spec.text_fields and not capabilities.text_search:
+        importer.problem(
+            f"declaration of {spec.collection}",
+            f"{provider.name} has no text_search; declared without its text fields",
+        )
+        spec = msgspec.structs.replace(spec, text_fields=())
+    _checks.check_spec(spec, capabilities)
+    return spec
+
+
+async def _import_collection(
+    importer: Importer, reader: ArchiveReader, entry: ArchivedCollection
+) -> None:
+    chunks = reader.chunks(entry)
+    number = 0
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        for put in chunk:
+            number += 1
+            await importer.add(Candidate(put, f"{entry.member} line {number}"))
