@@ -57,6 +57,8 @@ def check_batch(
         try:
             if isinstance(write, Clear):
                 check_collection(write.collection)
+                if write.collection in cleared:
+                    raise InvalidArgumentError("the batch clears this collection twice")
                 cleared.add(write.collection)
                 continue
             check_id(write.id, max_id_bytes)
@@ -78,8 +80,6 @@ def check_batch(
             error.collection, error.index = write.collection, index
             error.item_id = None if isinstance(write, Clear) else str(write.id)
             raise
-    if cleared and len(seen) + len(cleared) < len(batch):
-        raise InvalidArgumentError("the batch clears a collection twice")
     for collection, _ in seen:
         if collection in cleared:
             raise InvalidArgumentError(

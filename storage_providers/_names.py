@@ -55,10 +55,8 @@ def check_id(item_id: object, max_bytes: int | None = None) -> str:
         raise InvalidArgumentError(f"an id is text, not {type(item_id).__name__}")
     if not item_id or "\x00" in item_id:
         raise InvalidArgumentError("an id is at least one character and holds no U+0000")
-    if max_bytes is None and item_id.isascii():
-        return item_id
     try:
-        size = len(item_id.encode())
+        size = len(item_id) if item_id.isascii() else len(item_id.encode())
     except UnicodeEncodeError:
         raise InvalidArgumentError(
             "an id holds a lone surrogate and is not valid Unicode"

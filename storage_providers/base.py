@@ -169,9 +169,10 @@ class Provider(FriendlyFace):
         """
         self._check_open("read")
         try:
+            max_id_bytes = self.capabilities.max_id_bytes
             for address in addresses:
                 check_collection(address.collection)
-                check_id(address.id)
+                check_id(address.id, max_id_bytes)
             return await self._read(addresses)
         except StorageError as error:
             error.with_context(self.name, "read")
