@@ -1,0 +1,172 @@
+"""The engine for documents in tables: names, tables and rows.
+
+The engine is pure: it makes statements and reads rows, a driver executes. SQLite and D1 share it,
+and the index beside local files is one more table of it.
+
+| module | makes |
+|---|---|
+| `_sql` | names, tables, reads by id, listings of ids and collections |
+| `_sql_where` | conditions |
+| `_sql_query` | queries and pages |
+| `_sql_write` | puts, patches, deletes |
+| `_sql_schema` | what `declare` asks for: indexes, side tables, full text |
+
+One table holds one collection name for all scopes. Its `rid` is the stable row number that side
+tables refer to. `body` is compact JSON exactly as `encode_object` makes it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from storage_providers.protocol import Item, check_collection
+
+__all__ = [
+    "DECLARATIONS",
+    "Dialect",
+    "Statement",
+    "create_table",
+    "item_columns",
+    "item_from_row",
+    "live",
+    "list_scopes",
+    "list_tables",
+    "list_versions",
+    "quoted",
+    "read_declarations",
+    "read_item",
+    "table_of",
+    "write_declaration",
+]
+
+DECLARATIONS = "sp_declarations"
+"""The table of declarations: one row for each collection and scope."""
+
+
+class Statement(NamedTuple):
+    """One SQL statement with its bound values."""
+
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """Where drivers differ.
+
+    Attributes:
+        body: Expression that returns the column `body` as the driver wants it.
+        payload: The same for `payload`.
+        payload_parameter: How a payload is bound; `{}` stands for its placeholder.
+        cuts_text_at_nul: Whether text extracted from JSON ends at U+0000 (SQLite before 3.45).
+    """
+
+    body: str = "CAST(body AS BLOB)"
+    payload: str = "payload"
+    payload_parameter: str = "{}"
+    cuts_text_at_nul: bool = False
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@lru_cache(maxsize=4096)
+def table_of(collection: str) -> tuple[str, str]:
+    """The quoted table of a collection and its scope.
+
+    What belongs to the table is called `c_NAME:…`; `:` can't occur in a collection's name.
+    """
+    scope, name = check_collection(collection)
+    return quoted(f"c_{name}"), scope
+
+
+@lru_cache(maxsize=1024)
+def create_table(table: str) -> tuple[str, ...]:
+    """The statements that make a collection's table unless it is there."""
+    expires = quoted(table.strip('"') + ":expires")
+    return (
+        f"CREATE TABLE IF NOT EXISTS {table} (rid INTEGER PRIMARY KEY, scope TEXT NOT NULL, "
+        "id TEXT NOT NULL, body TEXT NOT NULL, encoding TEXT, payload BLOB, "
+        "version TEXT NOT NULL, expires_at INTEGER, UNIQUE (scope, id))",
+        f"CREATE INDEX IF NOT EXISTS {expires} ON {table} (expires_at) "
+        "WHERE expires_at IS NOT NULL",
+    )
+
+
+def live(now: str) -> str:
+    """The condition that a row has not expired at the time of a placeholder, epoch ms."""
+    return f"(expires_at IS NULL OR expires_at>{now})"
+
+
+def item_columns(dialect: Dialect) -> str:
+    """The columns that `item_from_row` reads."""
+    return f"id,version,{dialect.body},encoding,{dialect.payload}"
+
+
+def item_from_row(collection: str, row: tuple[Any, ...]) -> Item:
+    """An item from a row of `item_columns`."""
+    item_id, version, body, encoding, payload = row
+    return Item(collection, item_id, version, body, encoding, payload)
+
+
+@lru_cache(maxsize=1024)
+def read_item(table: str, dialect: Dialect) -> str:
+    """Read one live document; binds scope, id and the time now."""
+    return f"SELECT {item_columns(dialect)} FROM {table} WHERE scope=?1 AND id=?2 AND {live('?3')}"
+
+
+def list_versions(collection: str, after_id: str, limit: int) -> Statement:
+    """List ids and versions in the order of ids."""
+    table, scope = table_of(collection)
+    return Statement(
+        f"SELECT id,version FROM {table} WHERE scope=?1 AND id>?2 ORDER BY id LIMIT ?3",
+        (scope, after_id, limit),
+    )
+
+
+def list_tables() -> Statement:
+    """Name the tables of collections; `c_` and the collection's name."""
+    return Statement(
+        "SELECT name FROM sqlite_master WHERE type='table' AND substr(name,1,2)='c_' "
+        "AND instr(name,':')=0 AND sql NOT LIKE 'CREATE VIRTUAL%'"
+    )
+
+
+def list_scopes(table: str) -> Statement:
+    """List the scopes in a table, jumping from one to the next along its index."""
+    return Statement(
+        f"WITH RECURSIVE s(scope) AS (SELECT min(scope) FROM {table} UNION ALL "
+        f"SELECT (SELECT min(scope) FROM {table} WHERE scope>s.scope) FROM s "
+        "WHERE s.scope IS NOT NULL) SELECT scope FROM s WHERE scope IS NOT NULL"
+    )
+
+
+# --- declarations ------------------------------------------------------------------------------
+
+CREATE_DECLARATIONS = (
+    f"CREATE TABLE IF NOT EXISTS {DECLARATIONS} (name TEXT NOT NULL, scope TEXT NOT NULL, "
+    "spec TEXT NOT NULL, PRIMARY KEY (name, scope))"
+)
+
+
+def read_declarations(name: str | None = None, scope: str | None = None) -> Statement:
+    """Read declarations as `name, scope, spec`: all, those of a name, or one."""
+    columns = f"SELECT name,scope,spec FROM {DECLARATIONS}"
+    if name is None:
+        return Statement(columns)
+    if scope is None:
+        return Statement(f"{columns} WHERE name=?1", (name,))
+    return Statement(f"{columns} WHERE name=?1 AND scope=?2", (name, scope))
+
+
+def write_declaration(name: str, scope: str, spec: str) -> Statement:
+    """Keep a declaration."""
+    return Statement(
+        f"INSERT INTO {DECLARATIONS} (name,scope,spec) VALUES (?1,?2,?3) "
+        "ON CONFLICT (name,scope) DO UPDATE SET spec=excluded.spec",
+        (name, scope, spec),
+    )

@@ -1,0 +1,174 @@
+"""Queries as statements, and rows as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from storage_providers.filters import (
+    Order,
+    Path,
+    Scalar,
+    decode_cursor,
+    encode_cursor,
+    parse_order,
+    parse_where,
+    sortable,
+    value_at,
+)
+from storage_providers.protocol import Item, Query
+from storage_providers.providers._sql import Dialect, Statement, item_columns, live, table_of
+from storage_providers.providers._sql_where import Parameters, Sources, compile_condition, field
+
+__all__ = ["Access", "Select", "compile_query", "next_cursor"]
+
+_MOST_ROWS: Final = 2**62
+
+
+class Select(NamedTuple):
+    """The statements that answer a query.
+
+    Attributes:
+        stages: Run one after the other until `rows_wanted` rows are there; each continues where
+            the one before ended. Rows are those of `_sql.item_columns`.
+        total: Counts all matching documents, if the query asked.
+        rows_wanted: One more than the page holds, to know whether there is another.
+    """
+
+    stages: tuple[Statement, ...]
+    total: Statement | None
+    rows_wanted: int
+
+
+class Access(NamedTuple):
+    """What the declared indexes offer a query.
+
+    Attributes:
+        sources: Side tables that answer conditions.
+        ordered: Fields that an index can deliver in order.
+    """
+
+    sources: Sources = Sources()
+    ordered: frozenset[Path] = frozenset()
+
+
+def compile_query(
+    query: Query,
+    access: Access,
+    now_ms: int,
+    *,
+    dialect: Dialect,
+    passing_over_corrupt: bool = False,
+) -> Select:
+    """Make the statements that answer a query.
+
+    Args:
+        query: The question.
+        access: What its collection's declared indexes offer.
+        now_ms: Documents that expire then or earlier are left out, epoch ms.
+        dialect: What the driver wants.
+        passing_over_corrupt: Leave out rows that are not JSON, instead of failing on them. No
+            index is used then.
+
+    Raises:
+        InvalidArgumentError: `where`, `order_by` or the cursor is malformed.
+        UnsupportedOperationError: `$text` without declared text fields.
+    """
+    table, scope = table_of(query.collection)
+    parameters = Parameters(scope, now_ms)
+    condition = compile_condition(parse_where(query.where), parameters, access.sources)
+    order = parse_order(query.order_by)
+    source = table
+    if passing_over_corrupt:
+        source = (
+            "(SELECT rid,scope,id,CASE WHEN json_valid(body) THEN body END AS body,encoding,"
+            f"payload,version,expires_at FROM {table})"
+        )
+    matching = f"FROM {source} WHERE scope=?1 AND {live('?2')}"
+    if passing_over_corrupt:
+        matching += " AND body IS NOT NULL"
+    if condition is not None:
+        matching += f" AND {condition}"
+    total = None
+    if query.total:
+        total = Statement(f"SELECT count(*) {matching}", tuple(parameters.values))
+    rows_wanted = min(query.limit, _MOST_ROWS) + 1 if query.limit else 0
+    if not rows_wanted:
+        if query.cursor is not None:
+            decode_cursor(query)
+        return Select((), total, 0)
+    ordering = ",".join(
+        f"{field(part.path).value}{' DESC' if part.descending else ''}" for part in order
+    )
+    values = tuple(parameters.values)
+    stages: list[Statement] = []
+    for after, parameters in _continuations(query, order, access.ordered, values):
+        sql = f"SELECT {item_columns(dialect)} {matching}{after} ORDER BY {ordering} "
+        sql += f"LIMIT {parameters.add(rows_wanted)}"
+        if query.offset:
+            sql += f" OFFSET {parameters.add(min(query.offset, _MOST_ROWS))}"
+        stages.append(Statement(sql, tuple(parameters.values)))
+    return Select(tuple(stages), total, rows_wanted)
+
+
+def next_cursor(query: Query, last: Item, dialect: Dialect) -> str:
+    """The cursor that continues after an item."""
+    document = last.document
+    keys = [sortable(value_at(document, part.path)) for part in parse_order(query.order_by)]
+    if dialect.cuts_text_at_nul:
+        keys = [key.partition("\x00")[0] if isinstance(key, str) else key for key in keys]
+    return encode_cursor(query, keys)
+
+
+# --- continuing after a cursor -----------------------------------------------------------------
+
+
+def _continuations(
+    query: Query, order: Sequence[Order], ordered: frozenset[Path], values: tuple[object, ...]
+) -> list[tuple[str, Parameters]]:
+    """The conditions that continue a listing, each with its own parameters, in order."""
+    if query.cursor is None:
+        return [("", Parameters(*values))]
+    keys = decode_cursor(query)
+    if order[0].path != ("id",) and order[0].path not in ordered:
+        # Without an index every statement reads everything: ask once.
+        parameters = Parameters(*values)
+        return [(f" AND {_after(order, keys, parameters)}", parameters)]
+    # With an index each of these is one range of it, however many documents share a value.
+    found: list[tuple[str, Parameters]] = []
+    for depth in range(len(order) - 1, -1, -1):
+        for kind in range(2):
+            parameters = Parameters(*values)
+            same = [
+                _same(part, key, parameters)
+                for part, key in zip(order[:depth], keys[:depth], strict=True)
+            ]
+            beyond = _beyond(order[depth], keys[depth], parameters)
+            if kind < len(beyond):
+                found.append(("".join(f" AND {c}" for c in [*same, beyond[kind]]), parameters))
+    return found
+
+
+def _after(order: Sequence[Order], keys: Sequence[Scalar], parameters: Parameters) -> str:
+    beyond = " OR ".join(_beyond(order[0], keys[0], parameters))
+    if len(order) == 1:
+        return f"({beyond or '0'})"
+    same = _same(order[0], keys[0], parameters)
+    rest = f"({same} AND {_after(order[1:], keys[1:], parameters)})"
+    return f"({beyond} OR {rest})" if beyond else rest
+
+
+def _same(part: Order, key: Scalar, parameters: Parameters) -> str:
+    value = field(part.path).value
+    return f"{value} IS NULL" if key is None else f"{value} IS {parameters.scalar(key)}"
+
+
+def _beyond(part: Order, key: Scalar, parameters: Parameters) -> list[str]:
+    """What comes after a key, as one or two ranges in order; NULL is the least."""
+    value = field(part.path).value
+    if not part.descending:
+        return [f"{value} IS NOT NULL"] if key is None else [f"{value}>{parameters.scalar(key)}"]
+    if key is None:
+        return []
+    less = f"{value}<{parameters.scalar(key)}"
+    return [less] if part.path == ("id",) else [less, f"{value} IS NULL"]

@@ -1,0 +1,555 @@
+"""The SQL engine on one `sqlite3` connection, without a thread or a loop of its own.
+
+`SQLiteProvider` runs it on worker threads; whoever keeps a SQLite file beside something else uses
+it directly. Transactions are the caller's: `write` and `declare` expect one to be open.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import msgspec
+
+from storage_providers._clock import Clock
+from storage_providers.errors import (
+    BatchError,
+    CorruptItemError,
+    InvalidArgumentError,
+    StorageError,
+)
+from storage_providers.filters import parse_order
+from storage_providers.protocol import (
+    Address,
+    Clear,
+    CollectionSpec,
+    Delete,
+    Item,
+    ItemVersion,
+    Page,
+    Patch,
+    Put,
+    Query,
+    QueryStatistics,
+    VersionPage,
+    Write,
+    check_collection,
+)
+from storage_providers.providers import _sql, _sql_query, _sql_schema, _sql_write
+from storage_providers.providers._sql_query import Access
+
+__all__ = ["MissingSideTable", "Session", "missing_table"]
+
+PLANS_KEPT: Final = 512
+"""Statements whose plan is remembered for `Page.statistics`."""
+
+
+class _AnyObject(msgspec.Struct):
+    """Any JSON object: decoding to it checks the JSON and keeps nothing."""
+
+
+_check_object = msgspec.json.Decoder(_AnyObject).decode
+
+
+class MissingSideTable(Exception):
+    """A side table is gone: another process dropped the declaration that asked for it."""
+
+
+def missing_table(error: sqlite3.Error) -> str | None:
+    """The table that an error says is not there."""
+    message = str(error)
+    prefix = "no such table: "
+    return message[len(prefix) :] if message.startswith(prefix) else None
+
+
+def _is_malformed(error: sqlite3.Error) -> bool:
+    return str(error) == "malformed JSON"
+
+
+class Session:
+    """One connection and what may be asked of it.
+
+    Args:
+        connection: In autocommit mode (`isolation_level=None`). It stays the caller's.
+        clock: Judges expiry.
+        new_version: Makes the version tokens; none may ever repeat.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, clock: Clock, new_version: Callable[[], str]
+    ) -> None:
+        self.connection = connection
+        self.dialect = _sql.Dialect(cuts_text_at_nul=sqlite3.sqlite_version_info < (3, 45))
+        self._execute = connection.execute
+        self._now_ms = clock.now_ms
+        self._new_version = new_version
+        self._plans: dict[str, tuple[str | None, bool]] = {}
+        self._reads: dict[str, tuple[str, str]] = {}
+
+    # --- reads ---------------------------------------------------------------------------------
+
+    def read_one(self, address: Address) -> Item | None:
+        """Read one document.
+
+        Raises:
+            CorruptItemError: What is stored is not a JSON object.
+        """
+        collection, item_id = address.collection, address.id
+        known = self._reads.get(collection)
+        if known is None:
+            known = self._prepare_read(collection)
+        try:
+            row = self._execute(known[0], (known[1], item_id, self._now_ms())).fetchone()
+        except sqlite3.OperationalError as error:
+            if missing_table(error) is None:
+                raise
+            return None
+        if row is None:
+            return None
+        body = row[2]
+        try:
+            _check_object(body)
+        except msgspec.MsgspecError as error:
+            raise self._corrupt(collection, item_id) from error
+        return Item(collection, item_id, row[1], body, row[3], row[4])
+
+    def read(self, addresses: Sequence[Address]) -> list[Item | None]:
+        """Read documents, in order.
+
+        Raises:
+            CorruptItemError: The one document asked for is not a JSON object.
+            BatchError: Some of several are not.
+        """
+        if len(addresses) == 1:
+            return [self.read_one(addresses[0])]
+        results: list[Item | StorageError | None] = []
+        corrupt = 0
+        with self._snapshot():
+            for address in addresses:
+                try:
+                    results.append(self.read_one(address))
+                except CorruptItemError as error:
+                    corrupt += 1
+                    results.append(error)
+        if corrupt:
+            raise BatchError(
+                f"{corrupt} of {len(addresses)} documents can't be read; the others are in "
+                "'results'",
+                results=results,
+            )
+        return cast("list[Item | None]", results)
+
+    def _prepare_read(self, collection: str) -> tuple[str, str]:
+        if len(self._reads) > 4096:
+            self._reads.clear()
+        table, scope = _sql.table_of(collection)
+        self._reads[collection] = _sql.read_item(table, self.dialect), scope
+        return self._reads[collection]
+
+    def _corrupt(self, collection: str, item_id: str) -> CorruptItemError:
+        table, scope = _sql.table_of(collection)
+        return CorruptItemError(
+            "what is stored is not a JSON object; put the document anew or delete it",
+            collection=collection,
+            item_id=item_id,
+            source=f"table {table}, scope {scope!r}, id {item_id!r}",
+        )
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Several statements that see one state."""
+        if self.connection.in_transaction:
+            yield
+            return
+        self._execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._execute("ROLLBACK")
+
+    # --- writes --------------------------------------------------------------------------------
+
+    def write(self, batch: Sequence[Write], limits: Mapping[str, int | None]) -> list[Item | None]:
+        """Apply a batch inside the open transaction: wholly, or not at all with an error.
+
+        Args:
+            batch: The writes, at most one per document.
+            limits: Largest document per collection, bytes; for patches.
+
+        Raises:
+            StorageError: The write named by its `index` failed.
+        """
+        try:
+            return self._write(batch, limits)
+        except sqlite3.OperationalError as error:
+            if missing_table(error) is None:
+                raise
+        for table in {_sql.table_of(write.collection)[0] for write in batch}:
+            for sql in _sql.create_table(table):
+                self._execute(sql)
+        return self._write(batch, limits)
+
+    def _write(self, batch: Sequence[Write], limits: Mapping[str, int | None]) -> list[Item | None]:
+        if len(batch) == 1:
+            return [self._write_one(batch[0], 0, limits)]
+        results: list[Item | None] = []
+        self._execute("SAVEPOINT batch")
+        try:
+            for (collection, condition), run in itertools.groupby(batch, _run_key):
+                writes = list(run)
+                if condition is not None and len(writes) > 1:
+                    puts = cast("list[Put]", writes)
+                    results += self._put_many(collection, condition, puts, len(results), limits)
+                else:
+                    for write in writes:
+                        results.append(self._write_one(write, len(results), limits))
+        except BaseException:
+            if self.connection.in_transaction:
+                self._execute("ROLLBACK TO batch")
+                self._execute("RELEASE batch")
+            raise
+        self._execute("RELEASE batch")
+        return results
+
+    def _put_many(
+        self,
+        collection: str,
+        condition: str,
+        puts: list[Put],
+        offset: int,
+        limits: Mapping[str, int | None],
+    ) -> list[Item]:
+        """Puts of one kind into one collection, by one statement run many times."""
+        table, scope = _sql.table_of(collection)
+        now, new_version, put_row = self._now_ms(), self._new_version, _sql_write.put_row
+        sql = _sql_write.put_sql(table, condition, self.dialect)
+        rows = [put_row(put, scope, new_version(), now) for put in puts]
+        self._execute("SAVEPOINT run")
+        changed = self.connection.executemany(sql, rows).rowcount
+        if changed != len(puts):
+            # Some conditions did not hold: do it again one by one to find the first.
+            self._execute("ROLLBACK TO run")
+            for position, put in enumerate(puts):
+                self._write_one(put, offset + position, limits)
+        self._execute("RELEASE run")
+        return [
+            Item(collection, put.id, row[5], put.body, put.encoding, put.payload)
+            for put, row in zip(puts, rows, strict=True)
+        ]
+
+    def _write_one(self, write: Write, index: int, limits: Mapping[str, int | None]) -> Item | None:
+        try:
+            if isinstance(write, Put):
+                return self._put(write)
+            if isinstance(write, Patch):
+                return self._patch(write, limits.get(write.collection))
+            if isinstance(write, Delete):
+                self._delete(write)
+            else:
+                self._execute(*_sql_write.clear_rows(write.collection))
+            return None
+        except StorageError as error:
+            error.collection, error.index = write.collection, index
+            error.item_id = None if isinstance(write, Clear) else write.id
+            raise
+
+    def _put(self, put: Put) -> Item:
+        table, scope = _sql.table_of(put.collection)
+        now, version = self._now_ms(), self._new_version()
+        condition = _sql_write.condition_name(put.condition)
+        sql = _sql_write.put_sql(table, condition, self.dialect)
+        row = _sql_write.put_row(put, scope, version, now)
+        if self._execute(sql, row).rowcount != 1:
+            self._raise_conflict(put, now, None)
+        return Item(put.collection, put.id, version, put.body, put.encoding, put.payload)
+
+    def _patch(self, patch: Patch, limit_bytes: int | None) -> Item:
+        now, version = self._now_ms(), self._new_version()
+        statement = _sql_write.patch_row(patch, version, now, limit_bytes, dialect=self.dialect)
+        try:
+            rows = self._execute(*statement).fetchall()
+            if not rows:
+                self._raise_conflict(patch, now, limit_bytes)
+        except sqlite3.OperationalError as error:
+            if _is_malformed(error):
+                raise self._corrupt(patch.collection, patch.id) from error
+            raise
+        return Item(patch.collection, patch.id, version, rows[0][0])
+
+    def _delete(self, delete: Delete) -> None:
+        now = self._now_ms()
+        if self._execute(*_sql_write.delete_row(delete, now)).rowcount != 1:
+            self._raise_conflict(delete, now, None)
+
+    def _raise_conflict(
+        self, write: Put | Patch | Delete, now_ms: int, limit_bytes: int | None
+    ) -> None:
+        rows = self._execute(*_sql_write.look_at(write, now_ms)).fetchall()
+        error = _sql_write.conflict(write, rows[0] if rows else None, limit_bytes)
+        if error is not None:
+            raise error
+        if not isinstance(write, Delete):
+            raise StorageError("the row was not written and nothing stands in its way")
+
+    def collect_expired(self, limit: int) -> int:
+        """Remove up to `limit` expired documents of each table; returns how many."""
+        removed = 0
+        for table in self._tables():
+            statement = _sql_write.collect_expired(table, self._now_ms(), limit)
+            removed += self._execute(*statement).rowcount
+        return removed
+
+    # --- queries -------------------------------------------------------------------------------
+
+    def query(self, query: Query, access: Access) -> Page:
+        """Answer a query.
+
+        Args:
+            query: The question.
+            access: What the collection's declaration offers.
+
+        Raises:
+            MissingSideTable: `access` is out of date.
+            InvalidArgumentError: `where`, order or cursor is malformed.
+            UnsupportedOperationError: `$text` without declared text fields.
+        """
+        try:
+            return self._answer(query, access, passing_over_corrupt=False)
+        except sqlite3.OperationalError as error:
+            table = missing_table(error)
+            if table is not None and table != _sql.table_of(query.collection)[0].strip('"'):
+                raise MissingSideTable from error
+            if table is not None:
+                return Page(total=0 if query.total else None, statistics=_NOTHING_READ)
+            if not _is_malformed(error):
+                raise
+        return self._answer(query, access, passing_over_corrupt=True)
+
+    def _answer(self, query: Query, access: Access, *, passing_over_corrupt: bool) -> Page:
+        select = _sql_query.compile_query(
+            query,
+            access,
+            self._now_ms(),
+            dialect=self.dialect,
+            passing_over_corrupt=passing_over_corrupt,
+        )
+        total: int | None = None
+        corrupt_ids: list[str] = []
+        if len(select.stages) == 1 and select.total is None and not passing_over_corrupt:
+            rows = self._execute(*select.stages[0]).fetchall()
+        else:
+            with self._snapshot():
+                rows = self._rows(select)
+                if select.total is not None:
+                    total = self._execute(*select.total).fetchone()[0]
+                if passing_over_corrupt:
+                    corrupt_ids = self._corrupt_ids(query.collection)
+        more = bool(rows) and len(rows) == select.rows_wanted
+        if more:
+            rows.pop()
+        collection = query.collection
+        items: list[Item] = []
+        for item_id, version, body, encoding, payload in rows:
+            try:
+                _check_object(body)
+            except msgspec.MsgspecError:
+                corrupt_ids.append(item_id)
+            else:
+                items.append(Item(collection, item_id, version, body, encoding, payload))
+        return self._page(query, select, items, corrupt_ids, (rows[-1] if more else None), total)
+
+    def _page(
+        self,
+        query: Query,
+        select: _sql_query.Select,
+        items: list[Item],
+        corrupt_ids: list[str],
+        last: tuple[Any, ...] | None,
+        total: int | None,
+    ) -> Page:
+        statements = (*select.stages[:1], *filter(None, (select.total,)))
+        cursor = None
+        if last is not None:
+            item = _sql.item_from_row(query.collection, last)
+            if corrupt_ids and item.id in corrupt_ids:
+                item.body = msgspec.json.encode({"id": item.id})
+            cursor = _sql_query.next_cursor(query, item, self.dialect)
+        if corrupt_ids:
+            corrupt_ids = _standing_here(query, corrupt_ids, last)
+        return Page(
+            items=items,
+            cursor=cursor,
+            total=total,
+            corrupt=tuple(self._corrupt(query.collection, item_id) for item_id in corrupt_ids),
+            statistics=self._statistics(query, statements[0]) if statements else _NOTHING_READ,
+        )
+
+    def _rows(self, select: _sql_query.Select) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
+        for stage in select.stages:
+            rows += self._execute(*stage).fetchall()
+            if len(rows) >= select.rows_wanted:
+                del rows[select.rows_wanted :]
+                break
+        return rows
+
+    def _corrupt_ids(self, collection: str) -> list[str]:
+        table, scope = _sql.table_of(collection)
+        sql = f"SELECT id FROM {table} WHERE scope=?1 AND NOT json_valid(body) ORDER BY id"
+        return [item_id for (item_id,) in self._execute(sql, (scope,))]
+
+    def _statistics(self, query: Query, statement: _sql.Statement) -> QueryStatistics:
+        plan = self._plans.get(statement.sql)
+        if plan is None:
+            if len(self._plans) >= PLANS_KEPT:
+                self._plans.clear()
+            plan = self._plans[statement.sql] = self._explain(statement)
+        index, sorts = plan
+        reads_all = query.where is not None or query.total or sorts
+        return QueryStatistics(index=index, full_scan=index is None and bool(reads_all))
+
+    def _explain(self, statement: _sql.Statement) -> tuple[str | None, bool]:
+        """The declared index a statement uses, and whether it sorts what it finds."""
+        index, sorts = None, False
+        rows = self._execute(f"EXPLAIN QUERY PLAN {statement.sql}", statement.parameters)
+        for *_, detail in rows.fetchall():
+            sorts = sorts or "TEMP B-TREE FOR ORDER BY" in detail
+            for word in detail.split():
+                index = index or _sql_schema.index_fields(word)
+        return index, sorts
+
+    # --- listings ------------------------------------------------------------------------------
+
+    def versions(self, collection: str, cursor: str | None, limit: int) -> VersionPage:
+        """List ids and versions in the order of ids."""
+        if cursor is not None and not cursor.startswith(">"):
+            raise InvalidArgumentError("the cursor is damaged; begin again without one")
+        limit = min(limit, 2**62)
+        after = "" if cursor is None else cursor[1:]
+        try:
+            rows = self._execute(*_sql.list_versions(collection, after, limit + 1)).fetchall()
+        except sqlite3.OperationalError as error:
+            if missing_table(error) is None:
+                raise
+            return VersionPage()
+        entries = [ItemVersion(item_id, version) for item_id, version in rows[:limit]]
+        return VersionPage(
+            entries=entries, cursor=f">{entries[-1].id}" if len(rows) > limit else None
+        )
+
+    def collections(self) -> list[str]:
+        """Name the collections that hold documents or are declared, the SDK's own left out."""
+        found: set[tuple[str, str]] = set()
+        with self._snapshot():
+            for table in self._tables():
+                name = table.strip('"')[2:]
+                scopes = self._execute(*_sql.list_scopes(table)).fetchall()
+                found.update((name, scope) for (scope,) in scopes)
+            found.update((name, scope) for name, scope, _ in self._declarations())
+        return [
+            f"{scope}/{name}" if scope else name
+            for name, scope in found
+            if not name.startswith(".")
+        ]
+
+    def _tables(self) -> list[str]:
+        return [_sql.quoted(name) for (name,) in self._execute(*_sql.list_tables()).fetchall()]
+
+    # --- declarations --------------------------------------------------------------------------
+
+    def declared(self, collection: str) -> CollectionSpec | None:
+        """What is declared about a collection."""
+        scope, name = check_collection(collection)
+        rows = self._declarations(name, scope)
+        return msgspec.json.decode(rows[0][2], type=CollectionSpec) if rows else None
+
+    def declare(self, spec: CollectionSpec) -> None:
+        """Keep a declaration and make what it asks for, inside the open transaction.
+
+        Raises:
+            UnsupportedOperationError: A field can't be indexed.
+            CorruptItemError: A document of the table is not JSON, so no index can be made.
+        """
+        scope, name = check_collection(spec.collection)
+        text = msgspec.json.encode(spec).decode()
+        self._execute("SAVEPOINT declare")
+        try:
+            self._execute(_sql.CREATE_DECLARATIONS)
+            self._execute(*_sql.write_declaration(name, scope, text))
+            self._migrate(spec.collection, name)
+        except BaseException as error:
+            if self.connection.in_transaction:
+                self._execute("ROLLBACK TO declare")
+                self._execute("RELEASE declare")
+            if isinstance(error, sqlite3.OperationalError) and _is_malformed(error):
+                raise self._unindexable(spec.collection) from error
+            raise
+        self._execute("RELEASE declare")
+        self._plans.clear()
+
+    def _migrate(self, collection: str, name: str) -> None:
+        table, _ = _sql.table_of(collection)
+        for sql in _sql.create_table(table):
+            self._execute(sql)
+        specs = [
+            msgspec.json.decode(text, type=CollectionSpec)
+            for _, _, text in self._declarations(name)
+        ]
+        existing = self._execute(*_sql_schema.existing_objects(collection)).fetchall()
+        names = [object_name for (object_name,) in existing]
+        for statement in _sql_schema.migrate(collection, specs, names):
+            self._execute(*statement)
+
+    def _unindexable(self, collection: str) -> CorruptItemError:
+        table, _ = _sql.table_of(collection)
+        sql = f"SELECT scope,id FROM {table} WHERE NOT json_valid(body) LIMIT 1"
+        row = self._execute(sql).fetchone()
+        scope, item_id = row or ("", "")
+        name = collection.rpartition("/")[2]
+        return self._corrupt(f"{scope}/{name}" if scope else name, item_id)
+
+    def _declarations(
+        self, name: str | None = None, scope: str | None = None
+    ) -> list[tuple[str, str, str]]:
+        try:
+            return self._execute(*_sql.read_declarations(name, scope)).fetchall()
+        except sqlite3.OperationalError as error:
+            if missing_table(error) is None:
+                raise
+            return []
+
+
+_NOTHING_READ: Final = QueryStatistics(full_scan=False)
+
+
+def _run_key(write: Write) -> tuple[str, str | None]:
+    """Writes with the same key that stand together can share one statement."""
+    if isinstance(write, Put):
+        return write.collection, _sql_write.condition_name(write.condition)
+    return write.collection, None
+
+
+def _standing_here(query: Query, ids: list[str], last: tuple[Any, ...] | None) -> list[str]:
+    """Of the corrupt documents, those to name on this page, so that each is named once.
+
+    In the order of ids they have a place; in any other they are named on the first page.
+    """
+    order = parse_order(query.order_by)
+    if order[0].path != ("id",):
+        return [] if query.cursor is not None or query.offset else ids
+    descending = order[0].descending
+    after = None
+    if query.cursor is not None:
+        from storage_providers.filters import decode_cursor
+
+        after = cast(str, decode_cursor(query)[0])
+    until = None if last is None else cast(str, last[0])
+    return [
+        item_id
+        for item_id in ids
+        if (after is None or (item_id < after if descending else item_id > after))
+        and (until is None or (item_id >= until if descending else item_id <= until))
+    ]
