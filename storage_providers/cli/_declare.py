@@ -1,0 +1,111 @@
+"""The command `declare`: indexes, text fields, time to live and size limit of a collection."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from storage_providers.cli._errors import UsageError
+from storage_providers.cli._options import CollectionArgument
+from storage_providers.cli._output import emit
+from storage_providers.cli._progress import progress_bar
+from storage_providers.cli._session import Session, command
+from storage_providers.cli._text import indented_json
+from storage_providers.protocol import CollectionSpec, Index
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the application.
+
+    Args:
+        app: The application.
+    """
+    command(
+        app,
+        "declare",
+        examples=(
+            "storage-providers declare todos",
+            "storage-providers declare todos --index status,due --index=-updatedAt --each tags",
+            "storage-providers declare daily_journals --text entries --text mood",
+            "storage-providers declare sessions --ttl 3600 --max-bytes 100000",
+        ),
+        panel="Change",
+    )(declare)
+
+
+async def declare(
+    session: Session,
+    collection: CollectionArgument,
+    index: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--index",
+            metavar="A,-B",
+            help="Index over these fields, - in front for descending. Can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    each: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Index over each member of this array, for $contains. Can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD", help="Search it with $text. Can be repeated.", show_default=False
+        ),
+    ] = None,
+    ttl: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="New documents expire so much later.", show_default=False
+        ),
+    ] = None,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(metavar="BYTES", help="Refuse larger documents.", show_default=False),
+    ] = None,
+    nothing: Annotated[
+        bool, typer.Option("--nothing", help="Take the declaration back.", show_default=False)
+    ] = False,
+) -> None:
+    """Declare indexes, text fields, time to live and size limit; without options, show them.
+
+    A declaration replaces the one before: name everything that is to hold from now on.
+    """
+    spec = CollectionSpec(
+        collection=collection,
+        indexes=(
+            *(Index(_names(fields)) for fields in index or ()),
+            *(Index((field,), each=True) for field in each or ()),
+        ),
+        text_fields=tuple(text or ()),
+        default_ttl_seconds=ttl,
+        max_document_bytes=max_bytes,
+    )
+    empty = CollectionSpec(collection=collection)
+    if nothing and spec != empty:
+        raise UsageError("--nothing goes with no other option")
+    async with session.open() as provider:
+        before = await provider.declared(collection)
+        if spec == empty and not nothing:
+            if before is None:
+                session.note(f"nothing is declared about {collection}")
+            spec = before or empty
+        else:
+            with progress_bar(f"indexing {collection}"):
+                await provider.declare(spec)
+            session.note("declared" if before != spec else "declared already")
+    emit(indented_json(msgspec.json.encode(spec)) + "\n")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))

@@ -1,0 +1,303 @@
+"""Commands that move collections: `export`, `import`, `verify`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from storage_providers.cli._errors import ExitCode, UsageError
+from storage_providers.cli._output import emit, print_rows
+from storage_providers.cli._progress import progress_bar
+from storage_providers.cli._session import Session, command
+from storage_providers.protocol import ImportReport, Query
+
+if TYPE_CHECKING:
+    from storage_providers.base import Provider
+    from storage_providers.transfer.archive import ArchiveManifest, ImportMode
+
+__all__ = ["register"]
+
+PANEL = "Move"
+
+
+class Kind(StrEnum):
+    """What is on the other side."""
+
+    ARCHIVE = "archive"
+    VALET = "valet"
+
+
+class Mode(StrEnum):
+    """What becomes of a document that exists and differs."""
+
+    CREATE_ONLY = "create-only"
+    OVERWRITE = "overwrite"
+    NEWEST_WINS = "newest-wins"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application.
+
+    Args:
+        app: The application.
+    """
+    command(
+        app,
+        "import",
+        examples=(
+            "storage-providers -u file:./data import ~/valet-data --dry-run",
+            "storage-providers -u sqlite:agents.db import backup.zip",
+            "storage-providers import backup.zip -c todos --mode newest-wins",
+        ),
+        panel=PANEL,
+    )(import_)
+    command(
+        app,
+        "export",
+        examples=(
+            "storage-providers -u file:./data export backup.zip",
+            "storage-providers export todos.zip todos user-7/todos",
+            "storage-providers export ~/valet-copy --as valet",
+        ),
+        panel=PANEL,
+    )(export)
+    command(app, "verify", examples=("storage-providers verify backup.zip",), panel=PANEL)(verify)
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the report as JSON.", show_default=False)
+]
+
+
+# --- import ------------------------------------------------------------------------------------
+
+
+async def import_(
+    session: Session,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="An archive, or a folder of legacy data.", show_default=False
+        ),
+    ],
+    kind: Annotated[
+        Kind | None,
+        typer.Option(
+            "--from",
+            help="What it is. Without it: a file is an archive, a folder is valet data.",
+            show_default=False,
+        ),
+    ] = None,
+    mode: Annotated[
+        Mode | None,
+        typer.Option(
+            help="What becomes of documents of an archive that exist and differ: they stay "
+            "(create-only, without this option), are replaced, or the newer one wins. "
+            "Legacy data is always newest-wins.",
+            show_default=False,
+        ),
+    ] = None,
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--collection",
+            "-c",
+            metavar="NAME",
+            help="Only this collection of an archive. Can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing, only report.", show_default=False)
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring in the documents of an archive or of a folder of legacy data.
+
+    Doing it again changes nothing. What can't be read is named, and the rest is imported.
+    """
+    _check_exists(path)
+    kind = kind or (Kind.VALET if path.is_dir() else Kind.ARCHIVE)
+    if kind is not Kind.ARCHIVE and (mode or collection):
+        raise UsageError("--mode and --collection are for archives")
+    async with session.open() as provider:
+        if kind is Kind.ARCHIVE:
+            report = await _import_archive(
+                provider, path, (mode or Mode.CREATE_ONLY).value, collection, dry_run
+            )
+        else:
+            report = await _import_valet(provider, path, dry_run)
+    _print_report(session, report, as_json)
+
+
+async def _import_archive(
+    provider: Provider,
+    path: Path,
+    mode: ImportMode,
+    collections: list[str] | None,
+    dry_run: bool,
+) -> ImportReport:
+    from storage_providers.transfer.archive import import_archive
+
+    total = await asyncio.to_thread(_documents_in, path, collections)
+    with progress_bar("importing", total) as on_progress:
+        return await import_archive(
+            provider,
+            path,
+            mode,
+            collections=collections,
+            dry_run=dry_run,
+            on_progress=on_progress,
+        )
+
+
+def _documents_in(path: Path, collections: list[str] | None) -> int:
+    from storage_providers.transfer._archive_file import ArchiveLimits, ArchiveReader
+
+    reader = ArchiveReader(path, ArchiveLimits())
+    reader.close()
+    return sum(
+        entry.count
+        for entry in reader.manifest.collections
+        if collections is None or entry.collection in collections
+    )
+
+
+async def _import_valet(provider: Provider, path: Path, dry_run: bool) -> ImportReport:
+    from storage_providers.transfer.legacy.valet import ValetFolder
+
+    with progress_bar("importing") as on_progress:
+        return await provider.migrate_legacy_data(
+            ValetFolder(path), dry_run=dry_run, on_progress=on_progress
+        )
+
+
+def _print_report(session: Session, report: ImportReport, as_json: bool) -> None:
+    if as_json:
+        emit(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+    else:
+        names = sorted({*report.created, *report.updated, *report.unchanged, *report.kept})
+        rows = [
+            {
+                "collection": name,
+                "created": report.created.get(name, 0),
+                "updated": report.updated.get(name, 0),
+                "unchanged": report.unchanged.get(name, 0),
+                "kept": report.kept.get(name, 0),
+            }
+            for name in names
+        ]
+        print_rows(rows, session.note)
+    for problem in report.problems:
+        session.fail(ExitCode.DAMAGED, f"{problem.origin}: {problem.reason}")
+    if report.dry_run:
+        session.note("dry run: nothing was written")
+    elif not (report.created or report.updated):
+        session.note("nothing was changed: everything is there already")
+
+
+# --- export and verify -------------------------------------------------------------------------
+
+
+async def export(
+    session: Session,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="The archive (or folder) to write.", show_default=False
+        ),
+    ],
+    collections: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COLLECTION…]", help="Only these; without, all.", show_default=False
+        ),
+    ] = None,
+    kind: Annotated[
+        Kind, typer.Option("--as", help="What to write.", show_default=True)
+    ] = Kind.ARCHIVE,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the archive if it exists.", show_default=False),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write collections to one archive with checksums, or back to the legacy layout."""
+    if kind is Kind.VALET:
+        if collections or overwrite or as_json:
+            raise UsageError("--as valet takes no collections, --overwrite or --json")
+        await _export_valet(session, path)
+        return
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists; choose another name or add --overwrite")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.absolute().parent))
+    from storage_providers.transfer.archive import export_archive
+
+    async with session.open() as provider:
+        names = collections or await provider.collections()
+        pages = await provider.query([Query(name, limit=0, total=True) for name in names])
+        total = sum(page.total or 0 for page in pages)
+        with progress_bar("exporting", total) as on_progress:
+            manifest = await export_archive(
+                provider, path, names, overwrite=overwrite, on_progress=on_progress
+            )
+    _print_manifest(session, manifest, as_json)
+    session.note(f"{manifest.count} documents in {path}")
+
+
+async def _export_valet(session: Session, path: Path) -> None:
+    from storage_providers.transfer.legacy.valet import export_valet
+
+    async with session.open() as provider:
+        with progress_bar("exporting"):
+            await export_valet(provider, path)
+    session.note(f"written to {path}")
+
+
+async def verify(
+    session: Session,
+    path: Annotated[
+        Path, typer.Argument(metavar="ARCHIVE", help="The archive.", show_default=False)
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Read an archive from end to end and compare it with its checksums."""
+    from storage_providers.transfer.archive import verify_archive
+
+    _check_exists(path)
+    with progress_bar("verifying"):
+        manifest = await verify_archive(path)
+    _print_manifest(session, manifest, as_json)
+    session.note(f"{path} is whole: {manifest.count} documents, made {manifest.created_at}")
+
+
+def _print_manifest(session: Session, manifest: ArchiveManifest, as_json: bool) -> None:
+    if as_json:
+        emit(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode() + "\n")
+    else:
+        rows = [
+            {
+                "collection": entry.collection,
+                "documents": entry.count,
+                "bytes": entry.size_bytes,
+                "sha256": entry.sha256[:16],
+            }
+            for entry in manifest.collections
+        ]
+        print_rows(rows, session.note)
+    for entry in manifest.collections:
+        for reason in entry.unreadable:
+            session.fail(ExitCode.DAMAGED, f"not in the archive: {reason}")
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
