@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import msgspec
 
@@ -141,8 +140,11 @@ def _create_index(table: str, object_name: str, fields: Sequence[str]) -> list[s
 
 
 def _create_members(table: str, object_name: str, fields: Sequence[str]) -> list[str]:
-    """A table of array members; `kind` is 0 for a value, 1 for the whole text of a field that is
-    no array (`$contains` looks into it), 2 for null."""
+    """A table of array members.
+
+    `kind` is 0 for a value, 1 for the whole text of a field that is no array (`$contains` looks
+    into it), 2 for null.
+    """
     side = quoted(object_name)
     path = parse_path(fields[0].removeprefix("-"))
 

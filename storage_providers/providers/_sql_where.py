@@ -11,8 +11,9 @@ others it is false or NULL, so `NOT` is written `(…) IS NOT TRUE`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -63,7 +64,7 @@ class Sources(NamedTuple):
         text: The full-text table, if text fields are declared.
     """
 
-    members: dict[Path, str] = {}
+    members: Mapping[Path, str] = MappingProxyType({})
     text: str | None = None
 
 
@@ -133,8 +134,11 @@ def _json_path(steps: Path) -> str:
 
 
 def _is_plain(step: str) -> bool:
-    """Whether a JSON path can name the key in every SQLite: those up to 3.44 compare it with the
-    text between the quotes in the document, escapes and all, and end it at the first quote."""
+    """Whether a JSON path can name the key in every SQLite.
+
+    Those up to 3.44 compare it with the text between the quotes in the document, escapes and all,
+    and end it at the first quote.
+    """
     return _json(step) == f'"{step}"'
 
 

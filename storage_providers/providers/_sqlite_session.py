@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -21,7 +21,7 @@ from storage_providers.errors import (
     InvalidArgumentError,
     StorageError,
 )
-from storage_providers.filters import parse_order
+from storage_providers.filters import decode_cursor, parse_order
 from storage_providers.protocol import (
     Address,
     Clear,
@@ -41,7 +41,7 @@ from storage_providers.protocol import (
 from storage_providers.providers import _sql, _sql_query, _sql_schema, _sql_write
 from storage_providers.providers._sql_query import Access
 
-__all__ = ["MissingSideTable", "Session", "missing_table"]
+__all__ = ["MissingSideTableError", "Session", "missing_table"]
 
 PLANS_KEPT: Final = 512
 """Statements whose plan is remembered for `Page.statistics`."""
@@ -54,7 +54,7 @@ class _AnyObject(msgspec.Struct):
 _check_object = msgspec.json.Decoder(_AnyObject).decode
 
 
-class MissingSideTable(Exception):
+class MissingSideTableError(Exception):
     """A side table is gone: another process dropped the declaration that asked for it."""
 
 
@@ -159,7 +159,7 @@ class Session:
         )
 
     @contextmanager
-    def _snapshot(self) -> Iterator[None]:
+    def _snapshot(self) -> Generator[None]:
         """Several statements that see one state."""
         if self.connection.in_transaction:
             yield
@@ -312,7 +312,7 @@ class Session:
             access: What the collection's declaration offers.
 
         Raises:
-            MissingSideTable: `access` is out of date.
+            MissingSideTableError: `access` is out of date.
             InvalidArgumentError: `where`, order or cursor is malformed.
             UnsupportedOperationError: `$text` without declared text fields.
         """
@@ -321,7 +321,7 @@ class Session:
         except sqlite3.OperationalError as error:
             table = missing_table(error)
             if table is not None and table != _sql.table_of(query.collection)[0].strip('"'):
-                raise MissingSideTable from error
+                raise MissingSideTableError from error
             if table is not None:
                 return Page(total=0 if query.total else None, statistics=_NOTHING_READ)
             if not _is_malformed(error):
@@ -407,19 +407,20 @@ class Session:
             if len(self._plans) >= PLANS_KEPT:
                 self._plans.clear()
             plan = self._plans[statement.sql] = self._explain(statement)
-        index, sorts = plan
-        reads_all = query.where is not None or query.total or sorts
-        return QueryStatistics(index=index, full_scan=index is None and bool(reads_all))
+        index, full_scan = plan
+        return QueryStatistics(index=index, full_scan=full_scan)
 
     def _explain(self, statement: _sql.Statement) -> tuple[str | None, bool]:
-        """The declared index a statement uses, and whether it sorts what it finds."""
-        index, sorts = None, False
+        """The declared index a statement uses, and whether it reads the whole collection."""
+        index, ranged, sorts = None, False, False
         rows = self._execute(f"EXPLAIN QUERY PLAN {statement.sql}", statement.parameters)
         for *_, detail in rows.fetchall():
             sorts = sorts or "TEMP B-TREE FOR ORDER BY" in detail
+            ranged = ranged or " AND " in detail or "rowid=?" in detail
             for word in detail.split():
                 index = index or _sql_schema.index_fields(word)
-        return index, sorts
+        filters = statement.sql.count(" AND ") > 1 or "count(*)" in statement.sql
+        return index, not ranged and (filters or sorts)
 
     # --- listings ------------------------------------------------------------------------------
 
@@ -543,8 +544,6 @@ def _standing_here(query: Query, ids: list[str], last: tuple[Any, ...] | None) -
     descending = order[0].descending
     after = None
     if query.cursor is not None:
-        from storage_providers.filters import decode_cursor
-
         after = cast(str, decode_cursor(query)[0])
     until = None if last is None else cast(str, last[0])
     return [

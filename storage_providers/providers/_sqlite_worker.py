@@ -1,0 +1,199 @@
+"""A thread that owns one SQLite connection and answers an event loop in batches.
+
+Jobs that wait at the same moment are done together: the answers of one round travel to the loop in
+one call, and on the writing connection one commit makes all of them durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, Final, TypeAlias, TypeVar
+
+from storage_providers.errors import ProviderClosedError
+from storage_providers.providers._sqlite_errors import translated
+
+__all__ = ["Worker", "WritingWorker"]
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+MAX_ROUND: Final = 1000
+"""Most jobs of one round, so that the first of them does not wait for ever on the others."""
+
+Job: TypeAlias = "tuple[asyncio.Future[Any], Callable[[Any], Any], Any]"
+Answer: TypeAlias = "tuple[asyncio.Future[Any], Any, BaseException | None]"
+
+
+class Worker:
+    """Runs jobs one after the other on a thread of its own.
+
+    Args:
+        name: Name of the thread.
+        open_connection: Called on the thread; what it makes is used and closed there only.
+        describe: Says which database in errors, and how long a lock was waited for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_connection: Callable[[], sqlite3.Connection],
+        describe: tuple[str, float],
+    ) -> None:
+        self._open_connection = open_connection
+        self._describe = describe
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._closing = False
+        self._closed: asyncio.Future[None] | None = None
+        # A daemon: a program that forgets to disconnect still ends, and what returned is durable.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.connection: sqlite3.Connection
+
+    # --- called on the event loop --------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the thread and open the connection.
+
+        Raises:
+            StorageError: It can't be opened.
+        """
+        self._thread.start()
+        try:
+            await self.submit(self._open, None)
+        except BaseException:
+            self._closing = True
+            self._jobs.put(None)
+            raise
+
+    def submit(self, function: Callable[[A], T], argument: A) -> asyncio.Future[T]:
+        """Have `function(argument)` called on the thread. Await what is returned.
+
+        Cancelling the future does not stop the job once it has begun.
+
+        Raises:
+            ProviderClosedError: The worker was told to stop.
+        """
+        if self._closing:
+            raise ProviderClosedError("the provider has been closed")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put((future, function, argument))
+        return future
+
+    async def stop(self) -> None:
+        """Do every job that was submitted before, close the connection and end the thread."""
+        if self._closing:
+            return
+        self._closing = True
+        self._closed = asyncio.get_running_loop().create_future()
+        self._jobs.put(None)
+        await self._closed
+
+    # --- called on the thread ------------------------------------------------------------------
+
+    def _open(self, _: None) -> None:
+        self.connection = self._open_connection()
+
+    def _run(self) -> None:
+        queue = self._jobs
+        while True:
+            job = queue.get()
+            jobs: list[Job] = []
+            while job is not None:
+                jobs.append(job)
+                if queue.empty() or len(jobs) == MAX_ROUND:
+                    break
+                job = queue.get()
+            if jobs:
+                self._reply(self._perform(jobs))
+                del jobs
+            if job is None:
+                break
+        with contextlib.suppress(AttributeError):  # It was never opened.
+            self.connection.close()
+        if self._closed is not None:
+            self._reply([(self._closed, None, None)])
+
+    def _perform(self, jobs: list[Job]) -> list[Answer]:
+        return [self._answer(job) for job in jobs]
+
+    def _answer(self, job: Job) -> Answer:
+        future, function, argument = job
+        try:
+            return future, function(argument), None
+        except Exception as error:  # noqa: BLE001  # It is raised where the job is awaited.
+            return future, None, self._translated(error)
+
+    def _translated(self, error: BaseException) -> BaseException:
+        if not isinstance(error, sqlite3.Error):
+            return error
+        failure = translated(error, *self._describe)
+        failure.__cause__ = error
+        return failure
+
+    def _reply(self, answers: list[Answer]) -> None:
+        loop = answers[0][0].get_loop()
+        mine = [answer for answer in answers if answer[0].get_loop() is loop]
+        # A loop that is closed has nobody waiting any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_deliver, mine)
+        if len(mine) < len(answers):
+            self._reply([answer for answer in answers if answer[0].get_loop() is not loop])
+
+
+class WritingWorker(Worker):
+    """Runs the jobs of one round in one transaction and commits them together.
+
+    A job that fails must leave the transaction as it found it; its error is its own.
+    """
+
+    after_round: Callable[[], None] | None = None
+    """Called on the thread after the answers of a round are on their way."""
+
+    def _reply(self, answers: list[Answer]) -> None:
+        super()._reply(answers)
+        if self.after_round is not None and not self._closing:
+            self.after_round()
+
+    def _perform(self, jobs: list[Job]) -> list[Answer]:
+        if not hasattr(self, "connection"):
+            return super()._perform(jobs)
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return self._all_failed(jobs, error)
+        answers: list[Answer] = []
+        for job in jobs:
+            answers.append(self._answer(job))
+            if not self.connection.in_transaction:
+                # Some failures (a full disk) make SQLite undo the whole transaction, and with it
+                # what the others wrote.
+                return self._one_by_one(jobs) if len(jobs) > 1 else answers
+        try:
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            if len(jobs) > 1 and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+                return self._one_by_one(jobs)
+            return self._all_failed(jobs, error)
+        return answers
+
+    def _one_by_one(self, jobs: list[Job]) -> list[Answer]:
+        return [answer for job in jobs for answer in self._perform([job])]
+
+    def _all_failed(self, jobs: list[Job], error: sqlite3.Error) -> list[Answer]:
+        return [(future, None, self._translated(error)) for future, _, _ in jobs]
+
+
+def _deliver(answers: list[Answer]) -> None:
+    for future, result, error in answers:
+        if future.done():
+            continue  # Cancelled while it waited.
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
