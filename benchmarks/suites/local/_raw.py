@@ -1,0 +1,71 @@
+"""The other side: what somebody who knows the tools would write by hand."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+__all__ = ["RawTable", "durable_write"]
+
+
+class RawTable:
+    """One table of documents and the statements for it, without conditions, scopes or checks."""
+
+    def __init__(self, path: Path, synchronous: str) -> None:
+        # Made on one thread and used by another, one at a time.
+        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute(f"PRAGMA synchronous = {synchronous}")
+        self.connection.execute(
+            "CREATE TABLE todos (id TEXT PRIMARY KEY, body TEXT NOT NULL, version INTEGER NOT NULL)"
+        )
+        self._encode = msgspec.json.Encoder().encode
+
+    def put_many(self, documents: list[dict[str, Any]]) -> None:
+        """Encode documents and store them in one transaction."""
+        encode = self._encode
+        rows = [(document["id"], encode(document).decode()) for document in documents]
+        self.connection.execute("BEGIN IMMEDIATE")
+        self.connection.executemany(_PUT, rows)
+        self.connection.execute("COMMIT")
+
+    def put(self, document: dict[str, Any]) -> None:
+        """Encode a document and store it; the statement is its own transaction."""
+        self.connection.execute(_PUT, (document["id"], self._encode(document).decode()))
+
+    def get(self, item_id: str) -> tuple[str, int] | None:
+        """A document's body and version."""
+        row: tuple[str, int] | None = self.connection.execute(_GET, (item_id,)).fetchone()
+        return row
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+
+_PUT = (
+    "INSERT INTO todos (id, body, version) VALUES (?, ?, 1) "
+    "ON CONFLICT (id) DO UPDATE SET body = excluded.body, version = version + 1"
+)
+_GET = "SELECT body, version FROM todos WHERE id = ?"
+
+
+def durable_write(folder: Path, name: str, content: bytes) -> None:
+    """Replace a file so that a crash at any moment leaves the old one or the new one."""
+    temporary = folder / f"{name}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(folder / name)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
