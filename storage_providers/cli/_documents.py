@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import NoReturn, TextIO, cast
+from typing import NoReturn, cast
 
 from storage_providers._json import JsonObject, decode_object
 from storage_providers.cli._errors import UsageError
@@ -44,7 +44,7 @@ def given_documents(text: str | None, file: Path | None) -> Generator[Iterable[J
         yield documents_in(sys.stdin, "stdin")
 
 
-def documents_in(lines: TextIO | list[str], source: str) -> Generator[JsonObject]:
+def documents_in(lines: Iterable[str], source: str) -> Generator[JsonObject]:
     """Read one document, an array of them, or a stream of them (JSON lines, or `jq`'s output).
 
     JSON lines are read line by line; the other forms are read whole.

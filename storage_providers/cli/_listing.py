@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from storage_providers._json import encode_object
 from storage_providers.cli._errors import UsageError
 from storage_providers.cli._options import (
     CollectionArgument,
@@ -108,13 +109,13 @@ async def list_collections(
     for page in pages:
         _report_corrupt(session, page)
     columns = ("documents", "damaged")
-    writer = open_writer(resolve_format(output_format), columns, session.note, key="collection")
     rows = [
         {"collection": name, "documents": page.total, "damaged": len(page.corrupt)}
         for name, page in zip(names, pages, strict=True)
     ]
-    writer.write([Item(".", str(row["collection"]), "", msgspec.json.encode(row)) for row in rows])
-    writer.finish()
+    output = resolve_format(output_format)
+    with open_writer(output, columns, session.note, key="collection") as writer:
+        writer.write([Item("", str(row["collection"]), "", encode_object(row)) for row in rows])
     if not rows:
         session.note("no collections yet")
 
@@ -179,19 +180,21 @@ async def _print(
     session: Session, provider: Provider, request: Request, asked: Format | None
 ) -> None:
     """Print an answer while it is read, then say what it left out."""
-    output_format = resolve_format(asked)
-    writer = open_writer(output_format, request.query.fields, session.note)
+    question = request.query
     printed, total, cursor = 0, None, None
-    # A bar and results on one terminal would overwrite each other.
-    what = f"reading {request.query.collection}"
-    with progress_bar(what, request.limit, enabled=not session.on_terminal) as report:
+    with (
+        open_writer(resolve_format(asked), question.fields, session.note) as writer,
+        # A bar and results on one terminal would overwrite each other.
+        progress_bar(
+            f"reading {question.collection}", request.limit, enabled=not session.on_terminal
+        ) as report,
+    ):
         async for page in _pages(provider, request):
             _report_corrupt(session, page)
             writer.write(page.items)
             printed, cursor = printed + len(page.items), page.cursor
             total = page.total if page.total is not None else total
             report(printed)
-    writer.finish()
     if total is not None:
         session.note(f"{total} match")
     if printed == 0 and request.limit != 0:

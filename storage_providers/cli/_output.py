@@ -9,12 +9,14 @@ import csv
 import io
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Protocol
+from typing import IO, Protocol
 
 import msgspec
 
+from storage_providers._json import decode_object
 from storage_providers.cli._text import cell, compact_json, terminal_json, visible
 from storage_providers.filters import parse_path
 from storage_providers.protocol import Item, JsonObject
@@ -57,32 +59,44 @@ def resolve_format(asked: Format | None) -> Format:
     return Format.TABLE if sys.stdout.isatty() else Format.JSONL
 
 
+@contextmanager
 def open_writer(
     output_format: Format,
     fields: Sequence[str] | None,
     note: Callable[[str], None],
     *,
     key: str = "id",
-) -> Writer:
-    """Make the writer for a format.
+) -> Generator[Writer]:
+    """Make the writer for a format; its end is printed at the end of the block.
 
     Args:
         output_format: The format.
         fields: Dotted paths that were asked for; `None`: whole documents.
         note: Told what the format could not show.
         key: The field that comes first.
+
+    Yields:
+        The writer.
     """
     match output_format:
         case Format.TABLE:
             from storage_providers.cli._table import TableWriter
 
-            return TableWriter(fields, note, key=key)
+            writer: Writer = TableWriter(fields, note, key=key)
         case Format.JSON:
-            return JsonWriter()
+            writer = JsonWriter()
         case Format.JSONL:
-            return JsonLinesWriter()
+            writer = JsonLinesWriter()
+        case Format.CSV if fields is not None:
+            writer = CsvWriter([key, *fields])
         case Format.CSV:
-            return CsvWriter(fields, key=key)
+            with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
+                writer = WholeCsvWriter(key, spool)
+                yield writer
+                writer.finish()
+            return
+    yield writer
+    writer.finish()
 
 
 def print_rows(rows: Sequence[JsonObject], note: Callable[[str], None]) -> None:
@@ -94,9 +108,8 @@ def print_rows(rows: Sequence[JsonObject], note: Callable[[str], None]) -> None:
     """
     if rows:
         key, *others = rows[0]
-        writer = open_writer(Format.TABLE, others, note, key=key)
-        writer.write([Item("", str(row[key]), "", msgspec.json.encode(row)) for row in rows])
-        writer.finish()
+        with open_writer(Format.TABLE, others, note, key=key) as writer:
+            writer.write([Item("", str(row[key]), "", msgspec.json.encode(row)) for row in rows])
 
 
 def emit(text: str) -> None:
@@ -142,45 +155,54 @@ class JsonWriter:
 
 
 class CsvWriter:
-    """RFC 4180 with line feeds: a header, `id` first; text as it is, all else as JSON.
-
-    With fields, rows are written as they come. Without, the columns are all top-level keys of all
-    documents, so nothing is written before the last one is known.
+    """RFC 4180 with line feeds: a header, then text as it is and all else as JSON.
 
     Args:
-        fields: Dotted paths; `None`: every key that occurs.
-        key: The field that comes first.
+        fields: Dotted paths, one a column.
     """
 
-    def __init__(self, fields: Sequence[str] | None, *, key: str = "id") -> None:
-        self._fields = None if fields is None else list(dict.fromkeys([key, *fields]))
-        self._keys: dict[str, None] = {key: None}
-        self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115
-        if self._fields is not None:
-            self._rows([self._fields])
+    def __init__(self, fields: Sequence[str]) -> None:
+        names = list(dict.fromkeys(fields))
+        self._paths = [parse_path(name) for name in names]
+        _emit_rows([names])
 
     def write(self, items: Sequence[Item]) -> None:
-        if self._fields is not None:
-            paths = [parse_path(field) for field in self._fields]
-            self._rows([[cell(item.document, path) for path in paths] for item in items])
-            return
+        _emit_rows([[cell(item.document, path) for path in self._paths] for item in items])
+
+    def finish(self) -> None:
+        pass
+
+
+class WholeCsvWriter:
+    """CSV with a column for every top-level key of any document.
+
+    So nothing is left out; and nothing is printed before the last document is known.
+
+    Args:
+        key: The field that comes first.
+        spool: Where documents wait.
+    """
+
+    def __init__(self, key: str, spool: IO[bytes]) -> None:
+        self._keys = {key: None}
+        self._spool = spool
+
+    def write(self, items: Sequence[Item]) -> None:
         for item in items:
             self._keys.update(dict.fromkeys(item.document))
             self._spool.write(compact_json(item.body).encode() + b"\n")
 
     def finish(self) -> None:
-        if self._fields is not None:
-            return
-        self._rows([list(self._keys)])
+        _emit_rows([list(self._keys)])
         self._spool.seek(0)
         for line in self._spool:
-            document = msgspec.json.decode(line)
-            self._rows([[cell(document, (key,)) for key in self._keys]])
-        self._spool.close()
+            document = decode_object(line)
+            _emit_rows([[cell(document, (key,)) for key in self._keys]])
 
-    def _rows(self, rows: list[list[str]]) -> None:
-        buffer = io.StringIO()
-        if sys.stdout.isatty():
-            rows = [[visible(value) for value in row] for row in rows]
-        csv.writer(buffer, lineterminator="\n").writerows(rows)
-        emit(buffer.getvalue())
+
+def _emit_rows(rows: list[list[str]]) -> None:
+    buffer = io.StringIO()
+    if sys.stdout.isatty():
+        rows = [[visible(value) for value in row] for row in rows]
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    emit(buffer.getvalue())
