@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from storage_providers.errors import (
@@ -26,6 +27,9 @@ from storage_providers.protocol import (
     check_collection,
     check_id,
 )
+
+MAX_TTL_SECONDS = 100 * 365.25 * 86_400
+"""Longest default time to live, seconds: 100 years. Ours: times end with the year 9999."""
 
 __all__ = ["check_batch", "check_query", "check_spec", "size_limit"]
 
@@ -138,8 +142,9 @@ def check_spec(spec: CollectionSpec, capabilities: Capabilities) -> None:
                 "an index has at least one field, and exactly one with each=True",
                 collection=spec.collection,
             )
-        for field in index.fields:
-            parse_path(field.removeprefix("-"))
+        paths = {parse_path(field.removeprefix("-")) for field in index.fields}
+        if len(paths) != len(index.fields):
+            raise InvalidArgumentError("an index names a field twice", collection=spec.collection)
     if len(set(spec.indexes)) != len(spec.indexes):
         raise InvalidArgumentError("an index is declared twice", collection=spec.collection)
     for field in spec.text_fields:
@@ -148,8 +153,14 @@ def check_spec(spec: CollectionSpec, capabilities: Capabilities) -> None:
         raise UnsupportedOperationError(
             "text_fields need a provider with text_search", collection=spec.collection
         )
-    for number in (spec.default_ttl_seconds, spec.max_document_bytes):
-        if number is not None and number <= 0:
+    limits = (
+        ("default_ttl_seconds", spec.default_ttl_seconds, MAX_TTL_SECONDS),
+        ("max_document_bytes", spec.max_document_bytes, math.inf),
+    )
+    for name, number, most in limits:
+        # Written so that NaN, which compares with nothing, is refused too.
+        if number is not None and not 0 < number <= most:
             raise InvalidArgumentError(
-                f"a limit or time to live of {number} is not positive", collection=spec.collection
+                f"{name} is {number}, it must be above 0 and at most {most}",
+                collection=spec.collection,
             )

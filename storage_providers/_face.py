@@ -17,6 +17,7 @@ from storage_providers._clock import Clock, format_timestamp, parse_timestamp
 from storage_providers.errors import (
     CorruptItemError,
     CorruptItemWarning,
+    InvalidArgumentError,
     InvalidDocumentError,
     ItemNotFoundError,
     UnsupportedOperationError,
@@ -333,7 +334,7 @@ class FriendlyFace(ABC):
             where: Conditions, in the language of `storage_providers.filters`.
             order_by: A dotted path or several, `-` in front for descending; without, by `id`.
             fields: Dotted paths to return beside `id`; without, whole documents.
-            page_size: Items to fetch at once.
+            page_size: Items to fetch at once, at least 1.
             on_corrupt: Told of each document that can't be read; without it, a
                 `CorruptItemWarning` is issued. The others are yielded all the same.
 
@@ -346,6 +347,8 @@ class FriendlyFace(ABC):
             TransportError: The provider could not be reached.
         """
         cursor: str | None = None
+        if page_size < 1:
+            raise InvalidArgumentError(f"page_size is {page_size}, the least is 1")
         while True:
             page = await self.list_items(
                 collection,

@@ -136,6 +136,11 @@ def parse_path(text: str) -> Path:
         raise InvalidArgumentError(f"path {text!r} has an empty step; write 'field' or 'a.b'")
     if "\x00" in text:
         raise InvalidArgumentError("a path can't hold U+0000")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidArgumentError("a path is not valid Unicode text") from None
     return tuple(steps)
 
 

@@ -282,10 +282,9 @@ class ConditionCases:
             Patch(THINGS, "a", {"n": 3}, IfVersion(first.version)),
             Delete(THINGS, "a", IfVersion(first.version)),
         ):
+            removal = Delete(THINGS, "b", IfVersion(other.version))
             with pytest.raises(VersionMismatchError) as caught:
-                await scene.provider.write(
-                    [*fillers, Delete(THINGS, "b", IfVersion(other.version)), write]
-                )
+                await scene.write(*fillers, removal, write)
             error = caught.value
             assert (error.index, error.collection, error.item_id) == (51, THINGS, "a")
             assert (error.expected_version, error.actual_version) == (first.version, second.version)
@@ -314,7 +313,7 @@ class ConditionCases:
     async def test_batches_that_are_not_atomic(self, scene: Scene) -> None:
         """`BatchError` tells write by write what landed."""
         await scene.fill({"id": "taken"}, {"id": "old", "n": 1})
-        batch = [
+        batch: list[Write] = [
             Put(THINGS, {"id": "new"}),
             Put(THINGS, {"id": "taken"}, IF_ABSENT),
             Patch(THINGS, "old", {"n": 2}),

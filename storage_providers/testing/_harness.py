@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Final, TypeAlias, cast
 
 import msgspec
 import pytest
@@ -33,8 +33,6 @@ __all__ = [
     "count_cases",
     "exactly",
 ]
-
-V = TypeVar("V")
 
 THINGS: Final = "things"
 """The collection most cases use."""
@@ -240,7 +238,7 @@ def _has(name: str, capabilities: Capabilities, backend: Backend) -> bool:
 
 
 Body: TypeAlias = Callable[[Any, Scene], Coroutine[Any, Any, None]]
-BodyWith: TypeAlias = Callable[[Any, Scene, V], Coroutine[Any, Any, None]]
+BodyWith: TypeAlias = Callable[[Any, Scene, Any], Coroutine[Any, Any, None]]
 Test: TypeAlias = Callable[..., None]
 
 
@@ -264,14 +262,14 @@ def case(*needs: str, lacks: Iterable[str] = (), connect: bool = True) -> Callab
 
 
 def cases(
-    each: Mapping[str, V], *needs: str, lacks: Iterable[str] = (), connect: bool = True
-) -> Callable[[BodyWith[V]], Test]:
+    each: Mapping[str, object], *needs: str, lacks: Iterable[str] = (), connect: bool = True
+) -> Callable[[BodyWith], Test]:
     """Make one test for each value of a mapping, named by its key; otherwise as `case`."""
     requirement = Requirement(needs, tuple(lacks), len(each), connect)
 
-    def decorate(body: BodyWith[V]) -> Test:
+    def decorate(body: BodyWith) -> Test:
         @pytest.mark.parametrize("value", list(each.values()), ids=list(each))
-        def test(self: object, backend: Backend, value: V) -> None:
+        def test(self: object, backend: Backend, value: object) -> None:
             _run(lambda scene: body(self, scene, value), requirement, backend)
 
         return _named(test, body, requirement)

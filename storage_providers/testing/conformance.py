@@ -37,11 +37,15 @@ _MODULES = (
     "crud",
     "conditions",
     "values",
+    "queries",
+    "paging",
+    "declare",
 )
 pytest.register_assert_rewrite(*(f"storage_providers.testing._{name}" for name in _MODULES))
 
 from storage_providers.testing._conditions import ConditionCases  # noqa: E402
 from storage_providers.testing._crud import CrudCases  # noqa: E402
+from storage_providers.testing._declare import DeclareCases  # noqa: E402
 from storage_providers.testing._harness import (  # noqa: E402
     Backend,
     CaseCounts,
@@ -51,6 +55,8 @@ from storage_providers.testing._harness import (  # noqa: E402
     cases,
     count_cases,
 )
+from storage_providers.testing._paging import PagingCases  # noqa: E402
+from storage_providers.testing._queries import QueryCases  # noqa: E402
 from storage_providers.testing._values import ValueCases  # noqa: E402
 
 __all__ = [
@@ -69,6 +75,9 @@ class ProviderConformance(
     CrudCases,
     ConditionCases,
     ValueCases,
+    QueryCases,
+    PagingCases,
+    DeclareCases,
 ):
     """Every case of the contract; a subclass supplies the fixture `backend`."""
 
