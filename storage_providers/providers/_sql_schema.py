@@ -150,7 +150,8 @@ def _create_members(table: str, object_name: str, fields: Sequence[str]) -> list
 
     def fill(row: str, source: str = "") -> list[str]:
         at = field(path, f"{row}.body")
-        into = f"INSERT OR IGNORE INTO {side} (scope,kind,value,rid) SELECT {row}.scope"
+        # DISTINCT and not OR IGNORE: an upsert's own conflict clause would override that.
+        into = f"INSERT INTO {side} (scope,kind,value,rid) SELECT DISTINCT {row}.scope"
         members = f"{source},{at.members}" if source else f"{at.members}"
         plain = f" FROM {source}" if source else ""
         return [
