@@ -110,7 +110,9 @@ class Address(msgspec.Struct, frozen=True):
     id: str
 
 
-class Item:
+# Items are what reads and writes hand out by the thousand: a Struct is made twice as fast as an
+# object with `__init__`, and the garbage collector need not follow it, as JSON has no cycles.
+class Item(msgspec.Struct, eq=False, gc=False):
     """A document as read from a provider, with its version.
 
     Attributes:
@@ -122,24 +124,13 @@ class Item:
         payload: The encoded bytes, exactly when `encoding` is set.
     """
 
-    __slots__ = ("_document", "body", "collection", "encoding", "id", "payload", "version")
-
-    def __init__(
-        self,
-        collection: str,
-        item_id: str,
-        version: str,
-        body: bytes,
-        encoding: str | None = None,
-        payload: bytes | None = None,
-    ) -> None:
-        self.collection = collection
-        self.id = item_id
-        self.version = version
-        self.body = body
-        self.encoding = encoding
-        self.payload = payload
-        self._document: JsonObject | None = None
+    collection: str
+    id: str
+    version: str
+    body: bytes
+    encoding: str | None = None
+    payload: bytes | None = None
+    _document: JsonObject | None = None
 
     @property
     def document(self) -> JsonObject:
@@ -164,7 +155,9 @@ class Item:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Item):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in Item.__slots__[1:])
+        return all(
+            getattr(self, name) == getattr(other, name) for name in Item.__struct_fields__[:-1]
+        )
 
     __hash__ = None  # type: ignore[assignment]  # its document can change
 
