@@ -41,7 +41,9 @@ def encode_object(document: Mapping[str, Any]) -> bytes:
         body = _encode(document)
         # Comparing what comes back is the cheapest full check: msgspec turns NaN into null and
         # dates, bytes or sets into text and lists, and none of these compare equal.
-        if _decode(body) == document and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        if _decode(body) == document and (
+            len(body) < 2 * MAX_DEPTH or body.count(b"[") + body.count(b"{") <= MAX_DEPTH
+        ):
             return body
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         pass
