@@ -429,8 +429,7 @@ class FriendlyFace(ABC):
         return _stored(await self.write(puts))
 
     def _stamped(self, document: Mapping[str, Any], stamp: str, expiry: str | None) -> JsonObject:
-        # Asking an abstract class takes longer than all the rest of a dict's stamping.
-        if type(document) is not dict and not isinstance(document, Mapping):
+        if not _is_mapping(document):
             raise InvalidDocumentError(
                 f"a document is a JSON object, not {type(document).__name__}"
             )
@@ -482,6 +481,11 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 def _stored(items: list[Item | None]) -> list[Item]:
     return cast("list[Item]", items)
+
+
+def _is_mapping(value: object) -> bool:
+    # Asking an abstract class takes longer than all the rest of a dict's stamping.
+    return type(value) is dict or isinstance(value, Mapping)
 
 
 def _timestamp(value: object, field: str) -> str:
