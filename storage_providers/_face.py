@@ -184,6 +184,14 @@ class FriendlyFace(ABC):
                 raise ItemNotFoundError(
                     "no such document", collection=collection, item_id=item_id
                 ).with_context(self.name, "modify_item")
+            if item.encoding is not None:
+                # Storing what is visible of it would drop the payload.
+                raise UnsupportedOperationError(
+                    f"the document is encoded as {item.encoding!r}; modify it through the layer "
+                    "that wrote it",
+                    collection=collection,
+                    item_id=item_id,
+                ).with_context(self.name, "modify_item")
             document = self._modified(item, change)
             try:
                 put = Put(collection, document, IfVersion(item.version))

@@ -111,8 +111,9 @@ class DeclareCases:
         self, scene: Scene, value: dict[str, Any]
     ) -> None:
         """Nothing is clamped or ignored, and nothing of it is kept."""
+        arguments: dict[str, Any] = {"collection": THINGS, **value}
         with pytest.raises(InvalidArgumentError) as caught:
-            await scene.provider.declare(CollectionSpec(**{"collection": THINGS, **value}))
+            await scene.provider.declare(CollectionSpec(**arguments))
         assert caught.value.operation == "declare"
         assert await scene.provider.declared(THINGS) is None
 

@@ -40,12 +40,15 @@ _MODULES = (
     "queries",
     "paging",
     "declare",
+    "expiry",
+    "scopes",
 )
 pytest.register_assert_rewrite(*(f"storage_providers.testing._{name}" for name in _MODULES))
 
 from storage_providers.testing._conditions import ConditionCases  # noqa: E402
 from storage_providers.testing._crud import CrudCases  # noqa: E402
 from storage_providers.testing._declare import DeclareCases  # noqa: E402
+from storage_providers.testing._expiry import EncodingCases, ExpiryCases, TextCases  # noqa: E402
 from storage_providers.testing._harness import (  # noqa: E402
     Backend,
     CaseCounts,
@@ -57,6 +60,7 @@ from storage_providers.testing._harness import (  # noqa: E402
 )
 from storage_providers.testing._paging import PagingCases  # noqa: E402
 from storage_providers.testing._queries import QueryCases  # noqa: E402
+from storage_providers.testing._scopes import ScopeCases  # noqa: E402
 from storage_providers.testing._values import ValueCases  # noqa: E402
 
 __all__ = [
@@ -78,6 +82,10 @@ class ProviderConformance(
     QueryCases,
     PagingCases,
     DeclareCases,
+    ExpiryCases,
+    EncodingCases,
+    TextCases,
+    ScopeCases,
 ):
     """Every case of the contract; a subclass supplies the fixture `backend`."""
 
