@@ -15,8 +15,10 @@ import typer
 from storage_providers.cli._errors import ExitCode, describe, exit_code_of
 from storage_providers.cli._output import emit, print_rows
 from storage_providers.cli._session import Session, command
-from storage_providers.errors import StorageError
+from storage_providers.cli._text import visible
+from storage_providers.errors import ConfigurationError, StorageError
 from storage_providers.protocol import Address, Delete, JsonObject, Put
+from storage_providers.settings import SettingsReport, explain_settings
 
 if TYPE_CHECKING:
     from storage_providers.base import Provider
@@ -50,13 +52,13 @@ class Diagnosis(msgspec.Struct):
 
     Attributes:
         versions: Packages and programs with their versions; `None`: not installed.
-        settings: Each setting that was found: its name, its value (secrets masked) and its source.
+        settings: Every setting with its value (secrets masked) and where it came from.
         checks: What was tried, in order.
         capabilities: What the provider declares that it can do.
     """
 
     versions: dict[str, str | None]
-    settings: list[dict[str, str]]
+    settings: SettingsReport
     checks: list[Check]
     capabilities: JsonObject | None = None
 
@@ -98,8 +100,12 @@ async def doctor(
 
     Secrets are masked. The trial document goes to the collection `.doctor` and is removed again.
     """
-    diagnosis = Diagnosis(versions=_versions(), settings=[], checks=[])
-    await _examine(session, diagnosis, no_write)
+    settings = explain_settings(url=session.url)
+    diagnosis = Diagnosis(versions=_versions(), settings=settings, checks=[])
+    for problem in settings.problems:
+        diagnosis.checks.append(_failed(session, "settings", ConfigurationError(problem)))
+    if session.url is not None or not settings.problems:
+        await _examine(session, diagnosis, no_write)
     if as_json:
         emit(msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode() + "\n")
     else:
@@ -113,7 +119,6 @@ async def doctor(
 async def _examine(session: Session, diagnosis: Diagnosis, no_write: bool) -> None:
     checks = diagnosis.checks
     try:
-        diagnosis.settings = session.explain_settings()
         started = time.perf_counter()
         async with session.open() as provider:
             checks.append(Check("connect", True, f"{provider!r}{_since(started)}"))
@@ -188,8 +193,7 @@ def _print(session: Session, diagnosis: Diagnosis) -> None:
     ]
     print_rows(versions, session.note)
     emit("\nSettings\n")
-    settings: list[JsonObject] = [dict(setting) for setting in diagnosis.settings]
-    print_rows(settings, session.note)
+    _print_settings(session, diagnosis.settings)
     emit("\nChecks\n")
     for check in diagnosis.checks:
         emit(f"{'ok    ' if check.ok else 'FAILED'}  {check.name}: {check.detail}\n")
@@ -200,6 +204,18 @@ def _print(session: Session, diagnosis: Diagnosis) -> None:
             for name, value in diagnosis.capabilities.items()
         ]
         print_rows(capabilities, session.note)
+
+
+def _print_settings(session: Session, report: SettingsReport) -> None:
+    chosen: list[JsonObject] = [
+        {"setting": setting.name, "value": setting.value, "from": setting.origin}
+        for setting in report.settings
+        if setting.origin != "default"
+    ]
+    print_rows(chosen, session.note)
+    emit(f"{len(report.settings) - len(chosen)} others have their defaults (--json shows them)\n")
+    for file in report.files:
+        emit(f"looked at {visible(file.path)}: {file.status}\n")
 
 
 def _words(value: object) -> str:
