@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from storage_providers._clock import Clock
     from storage_providers.base import Provider
+    from storage_providers.collection import Collection, TypedItem, TypedPage
     from storage_providers.errors import (
         AuthenticationError,
         BatchError,
         ConfigurationError,
         ConflictError,
+        CorruptArchiveError,
         CorruptItemError,
         CorruptItemWarning,
         DeadlineExceededError,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
         LegacySource,
         Page,
         Patch,
+        Presence,
         Put,
         Query,
         QueryStatistics,
@@ -66,27 +69,35 @@ if TYPE_CHECKING:
         Write,
     )
     from storage_providers.providers.in_memory import InMemoryProvider
+    from storage_providers.providers.local_file import LocalFileProvider
+    from storage_providers.providers.sqlite import SQLiteProvider
+    from storage_providers.settings import StorageSettings, open_provider
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "_clock": "Clock",
     "base": "Provider",
+    "collection": "Collection TypedItem TypedPage",
     "errors": """
-        AuthenticationError BatchError ConfigurationError ConflictError CorruptItemError
-        CorruptItemWarning DeadlineExceededError DocumentTooLargeError InvalidArgumentError
-        InvalidDocumentError ItemExistsError ItemNotFoundError OutcomeUnknownError
-        PermissionDeniedError ProviderClosedError RateLimitedError StorageError
-        StorageFullError TransportError UnsupportedOperationError VersionMismatchError
+        AuthenticationError BatchError ConfigurationError ConflictError CorruptArchiveError
+        CorruptItemError CorruptItemWarning DeadlineExceededError DocumentTooLargeError
+        InvalidArgumentError InvalidDocumentError ItemExistsError ItemNotFoundError
+        OutcomeUnknownError PermissionDeniedError ProviderClosedError RateLimitedError
+        StorageError StorageFullError TransportError UnsupportedOperationError
+        VersionMismatchError
     """,
     "layers": "Call Layer compose",
     "protocol": """
         ANY Address Capabilities Clear CollectionSpec Condition Delete IF_ABSENT IF_PRESENT
         IfVersion ImportReport Index Item ItemVersion JsonObject JsonValue LegacyProblem
-        LegacyRecord LegacySource Page Patch Put Query QueryStatistics StorageProvider
-        VersionPage Write
+        LegacyRecord LegacySource Page Patch Presence Put Query QueryStatistics
+        StorageProvider VersionPage Write
     """,
     "providers.in_memory": "InMemoryProvider",
+    "providers.local_file": "LocalFileProvider",
+    "providers.sqlite": "SQLiteProvider",
+    "settings": "StorageSettings open_provider",
 }
 """Where each public name lives; a test holds it equal to the imports above."""
 
@@ -101,10 +112,12 @@ __all__ = [
     "Capabilities",
     "Clear",
     "Clock",
+    "Collection",
     "CollectionSpec",
     "Condition",
     "ConfigurationError",
     "ConflictError",
+    "CorruptArchiveError",
     "CorruptItemError",
     "CorruptItemWarning",
     "DeadlineExceededError",
@@ -126,26 +139,33 @@ __all__ = [
     "LegacyProblem",
     "LegacyRecord",
     "LegacySource",
+    "LocalFileProvider",
     "OutcomeUnknownError",
     "Page",
     "Patch",
     "PermissionDeniedError",
+    "Presence",
     "Provider",
     "ProviderClosedError",
     "Put",
     "Query",
     "QueryStatistics",
     "RateLimitedError",
+    "SQLiteProvider",
     "StorageError",
     "StorageFullError",
     "StorageProvider",
+    "StorageSettings",
     "TransportError",
+    "TypedItem",
+    "TypedPage",
     "UnsupportedOperationError",
     "VersionMismatchError",
     "VersionPage",
     "Write",
     "__version__",
     "compose",
+    "open_provider",
 ]
 
 if not TYPE_CHECKING:  # A type checker would take every misspelt name for one of these.

@@ -8,7 +8,7 @@ the friendly face (`create_item`, `find_items`, …) from them once.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -369,10 +369,8 @@ class StorageProvider(Protocol):
     documents arguments, results and errors.
     """
 
-    @property
-    def name(self) -> str:
-        """Short name for errors and reports, such as `sqlite`."""
-        ...
+    name: ClassVar[str]
+    """Short name for errors and reports, such as `sqlite`."""
 
     @property
     def capabilities(self) -> Capabilities:

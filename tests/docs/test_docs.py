@@ -50,6 +50,7 @@ def blocks_of(text: str) -> list[Block]:
 
 
 def name_of(page: Path) -> str:
+    """The page's path in the project."""
     return page.relative_to(ROOT).as_posix()
 
 
@@ -64,9 +65,7 @@ def run(code: CodeType, names: dict[str, Any], runner: asyncio.Runner) -> None:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks_of(page.read_text())], ids=name_of
 )
-def test_python_blocks_run(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run in order, in an empty folder, and print what the page says."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
