@@ -85,7 +85,11 @@ class Layout:
 
     def backups(self, collection: str, item_id: str) -> str:
         """The folder of a document's backups."""
-        return os.path.join(self.sdk, "backups", *_parts(collection), file_stem(item_id))
+        return self.backups_of_file(collection, file_stem(item_id))
+
+    def backups_of_file(self, collection: str, stem: str) -> str:
+        """The folder of the backups of a file, by its name without suffix."""
+        return os.path.join(self.sdk, "backups", *_parts(collection), stem)
 
     def folder_notes(self, collection: str) -> dict[str, bytes]:
         """Notes to keep of folders whose names don't hold the whole name: path and bytes."""

@@ -146,10 +146,8 @@ class FileWriter:
                 rest = rest[self._write(file, rest) :]
             # The system's own time may be some milliseconds coarse: with it, an edit by hand
             # right after this one would leave no trace.
-            change._mtime_ns = time.time_ns()
-            os.utime(
-                file if os.utime in os.supports_fd else change._temp, ns=(change._mtime_ns,) * 2
-            )
+            now = change._mtime_ns = time.time_ns()
+            os.utime(file if os.utime in os.supports_fd else change._temp, ns=(now, now))
         except BaseException:
             os.close(file)
             raise
@@ -192,12 +190,11 @@ class FileWriter:
                 self._make_folders(os.path.dirname(target))
             try:
                 os.link(source, target)
-            except FileExistsError:
-                pass
             except OSError:
                 # No hard links here (FAT, some network shares).
                 shutil.copy2(source, target)
             return
+        change.backup = None
 
     def _put_in_place(self, change: FileChange) -> None:
         if change.data is None:
