@@ -8,6 +8,7 @@ import contextlib
 import inspect
 import io
 import re
+import textwrap
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ def blocks_of(text: str) -> list[Block]:
             follower = fences[position + 1]
             if not text[fence.end() : follower.start()].strip():
                 output = follower[3]
-        source = inspect.cleandoc(fence[3])
+        source = textwrap.dedent(fence[3]).strip("\n")
         found.append(Block(text.count("\n", 0, fence.start()) + 2, source, output))
     return found
 
