@@ -1,0 +1,241 @@
+"""Addresses of providers: which class each scheme stands for, and its options as text."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Union, cast, get_args, get_origin
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from storage_providers.errors import ConfigurationError, UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from storage_providers.base import Provider
+
+__all__ = ["SCHEMES", "Scheme", "build", "parse_url", "scheme_named"]
+
+Arguments = tuple[Any, ...]
+
+
+class Scheme(msgspec.Struct, frozen=True, kw_only=True):
+    """One URL scheme.
+
+    Attributes:
+        factory: The provider's class as `module:name`, imported when first used; `None`: this
+            version knows the scheme but has no such provider.
+        example: A URL to show in errors.
+        arguments: Turns what follows the scheme, without the query, into the constructor's
+            positional arguments.
+    """
+
+    factory: str | None
+    example: str
+    arguments: Callable[[str], Arguments]
+
+
+def _nothing(rest: str) -> Arguments:
+    if rest.strip("/"):
+        raise ConfigurationError("'memory:' takes nothing after the colon")
+    return ()
+
+
+def _file(rest: str) -> Arguments:
+    """The path of `file:relative`, `file:/absolute` or `file:///absolute`, unescaped."""
+    if "#" in rest:
+        raise ConfigurationError("a path in a URL can't hold '#' as it is; write %23")
+    path = rest
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        if host not in ("", "localhost"):
+            raise ConfigurationError(
+                "two slashes begin the name of a host; write file:./folder for a relative path "
+                "and file:///folder for an absolute one"
+            )
+        path = slash + path
+    try:
+        path = unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        raise ConfigurationError("the URL's %-escapes are not UTF-8") from None
+    if not path or "\x00" in path:
+        raise ConfigurationError("the URL names no path, or one with U+0000")
+    if path == "~" or path.startswith("~/"):
+        try:
+            path = str(Path(path).expanduser())
+        except RuntimeError:
+            raise ConfigurationError("the home folder that '~' stands for is not known") from None
+    return (path,)
+
+
+def _later(_rest: str) -> Arguments:
+    return ()
+
+
+SCHEMES: Final[Mapping[str, Scheme]] = {
+    "file": Scheme(
+        factory="storage_providers.providers.local_file:LocalFileProvider",
+        example="file:./valet-data",
+        arguments=_file,
+    ),
+    "sqlite": Scheme(
+        factory="storage_providers.providers.sqlite:SQLiteProvider",
+        example="sqlite:agents.db",
+        arguments=_file,
+    ),
+    "memory": Scheme(
+        factory="storage_providers.providers.in_memory:InMemoryProvider",
+        example="memory:",
+        arguments=_nothing,
+    ),
+    "r2": Scheme(factory=None, example="r2://bucket/prefix", arguments=_later),
+    "kv": Scheme(factory=None, example="kv://namespace", arguments=_later),
+    "d1": Scheme(factory=None, example="d1://database", arguments=_later),
+    "hybrid": Scheme(factory=None, example="hybrid:", arguments=_later),
+}
+"""Every scheme. A provider that is added replaces `factory=None` by its class."""
+
+
+def scheme_named(name: str) -> Scheme:
+    """Look a scheme up.
+
+    Raises:
+        ConfigurationError: There is no such scheme.
+        UnsupportedOperationError: This version has no provider for it.
+    """
+    available = ", ".join(known.example for known in SCHEMES.values() if known.factory)
+    scheme = SCHEMES.get(name)
+    if scheme is None:
+        # The name itself may be the beginning of a secret, so only short words are repeated.
+        what = f"{name!r} is not" if name.isalnum() and len(name) <= 16 else "that is not"
+        raise ConfigurationError(f"{what} the scheme of a provider; write for instance {available}")
+    if scheme.factory is None:
+        raise UnsupportedOperationError(
+            f"this version has no provider for '{name}:' yet; it has {available}"
+        )
+    return scheme
+
+
+def parse_url(url: str) -> tuple[str, Arguments, dict[str, str]]:
+    """Split a URL into its scheme, the constructor's positional arguments and the options.
+
+    No error repeats the URL, which may hold a secret.
+
+    Raises:
+        ConfigurationError: It has no scheme, an unknown one, or is malformed.
+        UnsupportedOperationError: This version has no provider for its scheme.
+    """
+    name, colon, rest = url.partition(":")
+    if not colon:
+        raise ConfigurationError(
+            "where the documents are begins with a scheme; for a folder write file:./folder"
+        )
+    if len(name) == 1 and rest[:1] in ("\\", "/"):
+        raise ConfigurationError("for a folder on a drive write file:///C:/folder")
+    scheme = scheme_named(name.lower())
+    place, question, query = rest.partition("?")
+    options: dict[str, str] = {}
+    if question:
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict")
+        except ValueError:
+            raise ConfigurationError("what follows '?' is not of the form name=value&…") from None
+        for option, text in pairs:
+            if option in options:
+                raise ConfigurationError(f"the option {option!r} is given twice in the URL")
+            options[option] = text
+    return name.lower(), scheme.arguments(place), options
+
+
+def build(
+    name: str, arguments: Arguments, texts: Mapping[str, str], options: Mapping[str, Any]
+) -> Provider:
+    """Make the provider of a scheme.
+
+    Args:
+        name: The scheme.
+        arguments: Positional arguments of its constructor.
+        texts: Options as text, from a URL.
+        options: Options as values.
+
+    Raises:
+        ConfigurationError: An option is unknown, given twice, or not of its type.
+        UnsupportedOperationError: This version has no provider for the scheme.
+    """
+    module, _, attribute = cast(str, scheme_named(name).factory).partition(":")
+    factory: Callable[..., Provider] = getattr(importlib.import_module(module), attribute)
+    parameters = {
+        parameter.name: parameter.annotation
+        for parameter in inspect.signature(factory, eval_str=True).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    texts_known = [option for option, kind in parameters.items() if _readable(kind)]
+    for given, known in ((texts, texts_known), (options, list(parameters))):
+        unknown = [option for option in given if option not in known]
+        if unknown:
+            raise ConfigurationError(
+                f"'{name}:' has no option {', '.join(map(repr, unknown))}; "
+                f"known: {', '.join(known) or 'none'}"
+            )
+    twice = [option for option in texts if option in options]
+    if twice:
+        raise ConfigurationError(
+            f"the option {twice[0]!r} is given in the URL and as an argument; give it once"
+        )
+    values = {option: _value(option, text, parameters[option]) for option, text in texts.items()}
+    return factory(*arguments, **values, **options)
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(kind for kind in get_args(annotation) if kind is not type(None))
+    return (annotation,)
+
+
+def _readable(annotation: Any) -> bool:
+    """Whether an option of this type can be written as text."""
+    return any(
+        kind in (bool, int, float, str) or get_origin(kind) is Literal
+        for kind in _kinds(annotation)
+    )
+
+
+def _value(option: str, text: str, annotation: Any) -> Any:
+    """An option's text as a value of its type; the error does not repeat the text."""
+    wanted: list[str] = []
+    if type(None) in get_args(annotation) and str not in get_args(annotation):
+        if text.lower() == "none":
+            return None
+        wanted.append("none")
+    for kind in _kinds(annotation):
+        if get_origin(kind) is Literal:
+            if text in get_args(kind):
+                return text
+            wanted.append(" or ".join(str(choice) for choice in get_args(kind)))
+        elif kind is bool:
+            if text.lower() in _FLAGS:
+                return _FLAGS[text.lower()]
+            wanted.append("true or false")
+        elif kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                wanted.append("a whole number" if kind is int else "a number")
+        elif kind is str:
+            return text
+    raise ConfigurationError(f"the option {option!r} is {' or '.join(wanted)}")
+
+
+_FLAGS: Final = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
