@@ -74,8 +74,10 @@ class Clock:
         return int.from_bytes(self._randomness(4)) / 0xFFFFFFFF
 
     def new_id(self) -> str:
-        """A UUIDv7 (RFC 9562): ids made later in this process sort later, also within one
-        millisecond (its 12-bit `rand_a` counts, method 1 of section 6.2)."""
+        """A UUIDv7 (RFC 9562): ids made later in this process sort later.
+
+        Also within one millisecond: its 12-bit `rand_a` counts, method 1 of section 6.2.
+        """
         random = int.from_bytes(self._randomness(10))
         with self._lock:
             now = self.now_ms()
@@ -87,9 +89,7 @@ class Clock:
                 if self._id_counter > 0xFFF:
                     self._last_id_ms, self._id_counter = self._last_id_ms + 1, 0
             milliseconds, counter = self._last_id_ms, self._id_counter
-        value = (
-            milliseconds << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | random & (1 << 62) - 1
-        )
+        value = milliseconds << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | random & (1 << 62) - 1
         text = f"{value:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

@@ -107,8 +107,10 @@ def decode_object(body: bytes | str) -> JsonObject:
 
 
 def merge_patch(target: Mapping[str, Any], changes: Mapping[str, Any]) -> JsonObject:
-    """Apply a JSON Merge Patch (RFC 7396): `None` removes a field, objects merge, all else
-    replaces. Neither argument is changed."""
+    """Apply a JSON Merge Patch (RFC 7396), changing neither argument.
+
+    `None` removes a field, objects merge, all else replaces.
+    """
     merged = dict(target)
     for key, change in changes.items():
         if change is None:

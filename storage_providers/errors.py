@@ -96,7 +96,7 @@ class StorageError(Exception):
     def __str__(self) -> str:
         where = ".".join(part for part in (self.provider, self.operation) if part)
         if self.collection is not None:
-            target = self.collection if self.item_id is None else f"{self.collection}/{self.item_id}"
+            target = self.collection + (f"/{self.item_id}" if self.item_id is not None else "")
             where = f"{where} {target}" if where else target
         return f"{where}: {self.message}" if where else self.message
 

@@ -326,7 +326,9 @@ def compile_where(node: Node | None) -> Predicate:
             test = _TESTS[operator](value)
             return lambda document: test(value_at(document, path))
         case Text():
-            raise UnsupportedOperationError("$text needs a provider with the capability text_search")
+            raise UnsupportedOperationError(
+                "$text needs a provider with the capability text_search"
+            )
 
 
 Test: TypeAlias = Callable[[Any], bool]

@@ -81,9 +81,7 @@ class InMemoryProvider(Provider):
     async def _read(self, addresses: Sequence[Address]) -> list[Item | None]:
         return [self._live(self._stored, address.collection, address.id) for address in addresses]
 
-    def _live(
-        self, stored: defaultdict[str, Stored], collection: str, item_id: str
-    ) -> Item | None:
+    def _live(self, stored: defaultdict[str, Stored], collection: str, item_id: str) -> Item | None:
         item = stored[collection].get(item_id)
         return None if item is None or self._expired(item) else _copy(item)
 
@@ -124,9 +122,7 @@ class InMemoryProvider(Provider):
             assert current is not None
             body, encoding, payload = self._patched(write, current), None, None
         self._last_version += 1
-        item = Item(
-            write.collection, write.id, str(self._last_version), body, encoding, payload
-        )
+        item = Item(write.collection, write.id, str(self._last_version), body, encoding, payload)
         collection[write.id] = item
         return _copy(item)
 
@@ -205,9 +201,7 @@ class InMemoryProvider(Provider):
 
 def _copy(item: Item) -> Item:
     """An item of the caller's own: what is done to its document stays there."""
-    return Item(
-        item.collection, item.id, item.version, item.body, item.encoding, item.payload
-    )
+    return Item(item.collection, item.id, item.version, item.body, item.encoding, item.payload)
 
 
 def _check(write: Put | Patch | Delete, current: Item | None) -> None:
