@@ -1,4 +1,4 @@
-"""The `where` language: one vocabulary for every provider.
+r"""The `where` language: one vocabulary for every provider.
 
 ```python
 {"status": "pending", "due": {"$lt": "2026-01-01"}, "$or": [{"tags": {"$contains": "home"}}, …]}
@@ -6,7 +6,8 @@
 
 | operator | matches when the field |
 |---|---|
-| `$eq` (or the bare value), `$ne` | equals the value; `None` equals null and missing; `$ne` is its negation, so it matches missing |
+| `$eq`, or the bare value | equals the value; `None` equals null and missing |
+| `$ne` | does not equal it; so it matches missing |
 | `$gt $gte $lt $lte` | is of the value's kind (number or text) and so ordered |
 | `$in`, `$nin` | equals one of the values, or none of them |
 | `$exists` | is there (`True`, also when null) or is not (`False`) |
@@ -16,8 +17,8 @@
 | `$and $or` (lists), `$not` | combine whole conditions |
 | `$text` | full text: a document holding every word, under the capability `text_search` |
 
-Paths are dotted and step through objects only; `\\` takes the next character literally, so
-`a\\.b` is one field. Order: null and missing < numbers (false = 0, true = 1) < text by code point;
+Paths are dotted and step through objects only; `\` takes the next character literally, so
+`a\.b` is one field. Order: null and missing < numbers (false = 0, true = 1) < text by code point;
 arrays and objects don't sort (they stand with null). Integers beyond 64 bits compare as doubles.
 Values to compare with are text, numbers, booleans and `None`.
 
@@ -287,8 +288,11 @@ def value_at(document: JsonObject, path: Path) -> Any:
 
 
 def sortable(value: object) -> Scalar:
-    """A value as it compares: null, missing, arrays and objects as `None`, booleans as 0 and 1,
-    integers beyond 64 bits as doubles."""
+    """A value as it compares.
+
+    Null, missing, arrays and objects as `None`, booleans as 0 and 1, integers beyond 64 bits as
+    doubles.
+    """
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, int):
