@@ -10,16 +10,18 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from storage_providers._clock import Clock
 from storage_providers.protocol import CollectionSpec, Item
-from storage_providers.providers import _sql, _sql_write
+from storage_providers.providers import _sql
+from storage_providers.providers._file_names import original
 from storage_providers.providers._file_reader import Found
+from storage_providers.providers._sql_write import Shape, clear_rows, put_sql
 from storage_providers.providers._sqlite_session import Session
 
 __all__ = ["FileIndex", "FileRow", "IndexGoneError", "Written", "index_errors"]
@@ -46,9 +48,14 @@ _CREATE: Final = (
     f"PRAGMA user_version={SCHEMA}",
 )
 _PUT_FILE: Final = (
+    "INSERT OR REPLACE INTO files (collection,name,id,stamp,version) VALUES (?,?,?,?,?)"
+)
+_PUT_PROBLEM: Final = (
     "INSERT OR REPLACE INTO files (collection,name,id,stamp,version,problem,path) "
     "VALUES (?,?,?,?,?,?,?)"
 )
+
+_Rows: TypeAlias = "dict[tuple[str, Shape], list[tuple[Any, ...]]]"
 
 
 class IndexGoneError(Exception):
@@ -64,7 +71,7 @@ class IndexGoneError(Exception):
 
 
 @contextmanager
-def index_errors() -> Iterator[None]:
+def index_errors() -> Generator[None]:
     """Tell a broken index, which is made anew, from what SQLite reports for other reasons.
 
     Raises:
@@ -200,13 +207,13 @@ class FileIndex:
         return self._connection
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Generator[None]:
         """All or nothing of what is written inside."""
         with self._transaction(self.connection):
             yield
 
     @contextmanager
-    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+    def _transaction(self, connection: sqlite3.Connection) -> Generator[None]:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -269,8 +276,8 @@ class FileIndex:
     def problems(self, collection: str) -> list[tuple[str, str, str]]:
         """The damaged files of a collection: id, path and what is wrong."""
         return self.connection.execute(
-            "SELECT id,path,problem FROM files WHERE collection=? AND problem IS NOT NULL "
-            "ORDER BY id",
+            "SELECT id,path,problem FROM files INDEXED BY problems "
+            "WHERE collection=? AND problem IS NOT NULL ORDER BY id",
             (collection,),
         ).fetchall()
 
@@ -287,37 +294,37 @@ class FileIndex:
     def put_all(self, written: Sequence[Written]) -> None:
         """Index documents that were just written."""
         files: list[tuple[Any, ...]] = []
-        rows: dict[str, list[tuple[Any, ...]]] = {}
+        rows: _Rows = {}
         for item, name, stamp, expires_at_ms in written:
-            table, scope = self._table(item.collection)
-            files.append((item.collection, name, item.id, stamp, item.version, None, None))
-            row = (item.body.decode(), item.encoding, item.payload, item.version, expires_at_ms)
-            rows.setdefault(table, []).append((scope, item.id, *row))
-        self._insert(files, rows)
+            files.append((item.collection, name, item.id, stamp, item.version))
+            self._add_row(rows, item, expires_at_ms)
+        self.connection.executemany(_PUT_FILE, files)
+        self._insert(rows)
 
     def put_found(self, collection: str, name: str, found: Found) -> None:
         """Index what was found in a file, damaged or not."""
         known = self.row(collection, name)
-        file = (collection, name, found.item_id, found.stamp, found.version)
         if known is not None and (known.version, known.item_id) == (found.version, found.item_id):
             self.connection.execute(
                 "UPDATE files SET stamp=? WHERE collection=? AND name=?",
                 (found.stamp, collection, name),
             )
             return
+        file = (collection, name, found.item_id, found.stamp, found.version)
         if found.content is None:
             self.delete(collection, name)
-            self._insert([(*file, found.problem, found.path)], {})
+            self.connection.execute(_PUT_PROBLEM, (*file, found.problem, found.path))
             return
-        table, scope = self._table(collection)
-        _, body, encoding, payload, expires = found.content
-        row = (scope, found.item_id, body.decode(), encoding, payload, found.version, expires)
-        self._insert([(*file, None, None)], {table: [row]})
+        self.connection.execute(_PUT_FILE, file)
+        rows: _Rows = {}
+        self._add_row(rows, found.item(collection), found.content.expires_at_ms)
+        self._insert(rows)
 
     def put_problem(self, collection: str, name: str, path: str, problem: str, stamp: int) -> None:
         """Index a file that can't even be read."""
         self.delete(collection, name)
-        self._insert([(collection, name, name, stamp, "", problem, path)], {})
+        row = (collection, name, original(name) or name, stamp, "", problem, path)
+        self.connection.execute(_PUT_PROBLEM, row)
 
     def delete(self, collection: str, name: str) -> None:
         """Forget a file and its document."""
@@ -337,7 +344,7 @@ class FileIndex:
         """Forget every file of a collection."""
         self._table(collection)
         self.connection.execute("DELETE FROM files WHERE collection=?", (collection,))
-        self.connection.execute(*_sql_write.clear_rows(collection))
+        self.connection.execute(*clear_rows(collection))
 
     def prepare(self, collection: str, spec: CollectionSpec | None) -> None:
         """Make the tables of a collection and what is declared about it, unless it is there."""
@@ -354,13 +361,19 @@ class FileIndex:
             self._tables.add(table)
         return table, scope
 
-    def _insert(
-        self, files: Iterable[tuple[Any, ...]], rows: dict[str, list[tuple[Any, ...]]]
-    ) -> None:
-        self.connection.executemany(_PUT_FILE, files)
-        for table, values in rows.items():
-            sql = _sql_write.put_sql(table, "any", self.session.dialect)
-            self.connection.executemany(sql, values)
+    def _add_row(self, rows: _Rows, item: Item, expires_at_ms: int | None) -> None:
+        table, scope = self._table(item.collection)
+        shape = Shape("any", item.encoding is not None, expires_at_ms is not None)
+        row: tuple[Any, ...] = (scope, item.id, item.body.decode(), item.version)
+        if shape.encoded:
+            row += (item.encoding, item.payload)
+        if shape.expires:
+            row += (expires_at_ms,)
+        rows.setdefault((table, shape), []).append(row)
+
+    def _insert(self, rows: _Rows) -> None:
+        for (table, shape), values in rows.items():
+            self.connection.executemany(put_sql(table, shape, self.session.dialect), values)
 
 
 def _no_version() -> str:

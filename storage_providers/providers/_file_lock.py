@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -34,7 +34,7 @@ class RootLock:
         self._lock = filelock.FileLock(path, timeout=timeout_seconds, thread_local=False)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Generator[None]:
         """Hold the lock.
 
         Raises:

@@ -114,7 +114,7 @@ class LocalFileProvider(Provider):
         ):
             if seconds is not None and seconds < 0:
                 raise ConfigurationError(f"{name} is {seconds}; the least is 0")
-        self.root = os.path.abspath(os.fspath(root))
+        self.root: str = os.path.abspath(os.fspath(root))
         self._rescan_seconds = rescan_seconds
         self._layout = Layout(self.root)
         self._backups = Backups(self._layout, clock, backup_limit)
