@@ -1,1 +1,6 @@
 """Readers and writers of data that other programs left."""
+
+from storage_providers.transfer.legacy.valet import ValetFolder
+from storage_providers.transfer.legacy.valet_export import ValetExport, export_valet
+
+__all__ = ["ValetExport", "ValetFolder", "export_valet"]
