@@ -42,6 +42,7 @@ async def open_py_key_value(folder: Path, documents: list[dict[str, Any]]) -> As
     """py-key-value's FileTreeStore. It can't list its keys, so it is told them."""
     from key_value.aio.stores.filetree import FileTreeStore
 
+    # It holds nothing open, so there is nothing to close.
     store = FileTreeStore(data_directory=folder)
     # The first document shows where the store keeps files; the others are written beside it in its
     # own format, as storing 100,000 one by one takes minutes.
@@ -55,7 +56,6 @@ async def open_py_key_value(folder: Path, documents: list[dict[str, Any]]) -> As
         return sorted(found, key=_order)[:100]
 
     yield ask
-    await store.close()
 
 
 def _write_entries(folder: Path, documents: list[dict[str, Any]]) -> None:
