@@ -230,9 +230,8 @@ def _made(made: Made, collection: str, origin: str) -> Iterator[Entry]:
 
 def _object(parsed: Parsed) -> JsonObject | None:
     """The object a file holds; an empty rest of a broken file counts for nothing."""
-    value: object = parsed.value
-    usable = isinstance(value, dict) and (bool(value) or parsed.reason is None)
-    return as_object(value) if usable else None
+    value = as_object(parsed.value)
+    return value if value or (parsed.reason is None and parsed.value == {}) else None
 
 
 def _day_time(item_id: str) -> str | None:
