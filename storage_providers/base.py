@@ -305,11 +305,11 @@ class Provider(FriendlyFace):
         Raises:
             InvalidArgumentError: The name is malformed.
         """
+        self._check_open("declared")
         known = self._declarations.get(collection)
         now = self.clock.now_ms()
         if known is not None and 0 <= now - known[1] < DECLARATION_REFRESH_SECONDS * 1000:
             return known[0]
-        self._check_open("declared")
         with self._context("declared"):
             check_collection(collection)
             spec = await self._declared(collection)

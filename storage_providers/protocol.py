@@ -14,6 +14,7 @@ import msgspec
 
 from storage_providers._json import JsonObject, JsonValue, decode_object
 from storage_providers._names import check_collection, check_id
+from storage_providers._validation import describe_msgspec
 from storage_providers._writes import (
     ANY,
     IF_ABSENT,
@@ -148,8 +149,13 @@ class Item(msgspec.Struct, eq=False, gc=False):
         try:
             return msgspec.json.decode(self.body, type=as_type)
         except msgspec.ValidationError as error:
+            # msgspec's own message may quote the value.
+            field, reason = describe_msgspec(error)
             raise InvalidDocumentError(
-                str(error), collection=self.collection, item_id=self.id
+                reason if field is None else f"field {field!r}: {reason}",
+                collection=self.collection,
+                item_id=self.id,
+                field=field,
             ) from None
 
     def __eq__(self, other: object) -> bool:

@@ -36,6 +36,10 @@ WRONG_SPECS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+def _needs_json_escape(name: str) -> bool:
+    return '"' in name or "\\" in name or not name.isprintable()
+
+
 class DeclareCases:
     """What is kept about collections, beside their documents."""
 
@@ -126,23 +130,36 @@ class DeclareCases:
 
     @case()
     async def test_indexes_on_awkward_names(self, scene: Scene) -> None:
-        """Fields that need escaping can be indexed, alone and together."""
-        await scene.fill(*({"id": f"{n}", **dict.fromkeys(FIELDS, n)} for n in range(4)))
+        """Fields that need escaping can be indexed, alone, by member and together."""
+        names = [name for name in FIELDS if not _needs_json_escape(name)]
+        await scene.fill(*({"id": f"{n}", **dict.fromkeys(names, n)} for n in range(4)))
         await scene.provider.declare(
             CollectionSpec(
                 collection=THINGS,
                 indexes=(
-                    *(Index.of(escaped(field)) for field in FIELDS),
-                    *(Index.of("-" + escaped(field), each=True) for field in FIELDS[:3]),
-                    Index.of(*map(escaped, FIELDS)),
+                    *(Index.of(escaped(name)) for name in names),
+                    *(Index.of("-" + escaped(name), each=True) for name in names[:3]),
+                    Index.of(*map(escaped, names)),
                 ),
             )
         )
-        for field in FIELDS:
-            assert await scene.ids({escaped(field): {"$gte": 2}}, "-" + escaped(field)) == [
-                "3",
-                "2",
-            ], field
+        for name in names:
+            path = escaped(name)
+            assert await scene.ids({path: {"$gte": 2}}, "-" + path) == ["3", "2"], name
+
+    @cases({name: name for name in FIELDS if _needs_json_escape(name)})
+    async def test_indexes_on_names_json_escapes(self, scene: Scene, value: str) -> None:
+        """Fields that JSON itself escapes are indexed, or refused and nothing is kept."""
+        await scene.fill(*({"id": f"{n}", value: n} for n in range(4)))
+        spec = CollectionSpec(collection=THINGS, indexes=(Index.of(escaped(value)),))
+        try:
+            await scene.provider.declare(spec)
+        except UnsupportedOperationError:
+            assert await scene.provider.declared(THINGS) is None
+        else:
+            assert await scene.provider.declared(THINGS) == spec
+        path = escaped(value)
+        assert await scene.ids({path: {"$gte": 2}}, "-" + path) == ["3", "2"]
 
     # --- limits --------------------------------------------------------------------------------
 

@@ -37,6 +37,9 @@ __all__ = [
 THINGS: Final = "things"
 """The collection most cases use."""
 
+TESTABLE_DOCUMENT_BYTES: Final = 30_000_000
+"""A limit on documents above this is not tested by a document of that size, bytes."""
+
 CASE_SECONDS: Final = 120.0
 """A case that takes longer hangs, and fails."""
 
@@ -234,6 +237,9 @@ class Requirement(msgspec.Struct, frozen=True):
 def _has(name: str, capabilities: Capabilities, backend: Backend) -> bool:
     if name in ("reopen", "share", "plant"):
         return bool(getattr(backend, f"can_{name}"))
+    if name == "max_document_bytes":
+        limit = capabilities.max_document_bytes
+        return limit is not None and limit <= TESTABLE_DOCUMENT_BYTES
     return bool(getattr(capabilities, name))
 
 

@@ -33,19 +33,25 @@ from __future__ import annotations
 import pytest
 
 _MODULES = (
-    "harness",
-    "crud",
+    "concurrency",
     "conditions",
-    "values",
-    "queries",
-    "paging",
+    "corrupt",
+    "crud",
     "declare",
     "expiry",
+    "lifetime",
+    "paging",
+    "privacy",
+    "queries",
     "scopes",
+    "values",
+    "harness",
 )
 pytest.register_assert_rewrite(*(f"storage_providers.testing._{name}" for name in _MODULES))
 
+from storage_providers.testing._concurrency import ConcurrencyCases  # noqa: E402
 from storage_providers.testing._conditions import ConditionCases  # noqa: E402
+from storage_providers.testing._corrupt import CorruptCases  # noqa: E402
 from storage_providers.testing._crud import CrudCases  # noqa: E402
 from storage_providers.testing._declare import DeclareCases  # noqa: E402
 from storage_providers.testing._expiry import EncodingCases, ExpiryCases, TextCases  # noqa: E402
@@ -58,7 +64,9 @@ from storage_providers.testing._harness import (  # noqa: E402
     cases,
     count_cases,
 )
+from storage_providers.testing._lifetime import LifetimeCases  # noqa: E402
 from storage_providers.testing._paging import PagingCases  # noqa: E402
+from storage_providers.testing._privacy import LegacyCases, PrivacyCases  # noqa: E402
 from storage_providers.testing._queries import QueryCases  # noqa: E402
 from storage_providers.testing._scopes import ScopeCases  # noqa: E402
 from storage_providers.testing._values import ValueCases  # noqa: E402
@@ -76,16 +84,21 @@ __all__ = [
 
 
 class ProviderConformance(
-    CrudCases,
+    ConcurrencyCases,
     ConditionCases,
-    ValueCases,
-    QueryCases,
-    PagingCases,
+    CorruptCases,
+    CrudCases,
     DeclareCases,
-    ExpiryCases,
     EncodingCases,
+    ExpiryCases,
     TextCases,
+    LifetimeCases,
+    PagingCases,
+    LegacyCases,
+    PrivacyCases,
+    QueryCases,
     ScopeCases,
+    ValueCases,
 ):
     """Every case of the contract; a subclass supplies the fixture `backend`."""
 
