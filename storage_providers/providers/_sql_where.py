@@ -78,12 +78,14 @@ class Field(NamedTuple):
         value: What it compares as: text, a number, or NULL.
         type: Its JSON type as text; NULL when it is missing.
         members: A table function with one row (`atom`, `type`) for each member of an array.
+        tree: The same for everything below the field, itself included.
         indexable: Whether `value` may stand in an index.
     """
 
     value: str
     type: str
     members: str
+    tree: str
     indexable: bool = True
 
 
@@ -97,10 +99,12 @@ def field(path: Path, body: str = "body") -> Field:
     """SQL for a field of the document in `body` (a column or a trigger's `new.body`)."""
     if path == ("id",):
         owner = body.rpartition(".")[0]
-        return Field(f"{owner}.id" if owner else "id", "'text'", "json_each(NULL)")
+        column = f"{owner}.id" if owner else "id"
+        return Field(column, "'text'", "json_each(NULL)", f"json_tree(json_quote({column}))")
     if not _is_unicode(path):
-        return Field("NULL", "NULL", "json_each(NULL)", indexable=False)
-    container, steps = body, ()
+        return Field("NULL", "NULL", "json_each(NULL)", "json_tree(NULL)", indexable=False)
+    container: str = body
+    steps: Path = ()
     for step in path[:-1]:
         if _is_plain(step):
             steps = (*steps, step)
@@ -114,6 +118,7 @@ def field(path: Path, body: str = "body") -> Field:
             f"ELSE json_extract({where}) END",
             f"json_type({where})",
             f"json_each({where})",
+            f"json_tree({where})",
             indexable=container == body,
         )
     rows = _rows(container, steps, path[-1])
@@ -121,6 +126,7 @@ def field(path: Path, body: str = "body") -> Field:
         f"(SELECT atom {rows})",
         f"(SELECT type {rows})",
         f"json_each((SELECT value {rows} AND type='array'))",
+        f"json_tree((SELECT iif(atom IS NULL,value,json_quote(atom)) {rows}))",
         indexable=False,
     )
 
@@ -130,16 +136,13 @@ def _rows(container: str, steps: Path, key: str) -> str:
 
 
 def _json_path(steps: Path) -> str:
-    return literal("$" + "".join(f'."{step}"' for step in steps))
+    # Escaped as in the document: SQLite before 3.45 compares the two as they are written.
+    return literal("$" + "".join(f".{_json(step)}" for step in steps))
 
 
 def _is_plain(step: str) -> bool:
-    """Whether a JSON path can name the key in every SQLite.
-
-    Those up to 3.44 compare it with the text between the quotes in the document, escapes and all,
-    and end it at the first quote.
-    """
-    return _json(step) == f'"{step}"'
+    """Whether a JSON path can name the key in every SQLite: some end it at the first quote."""
+    return '"' not in step
 
 
 def _is_unicode(path: Path) -> bool:
@@ -191,6 +194,12 @@ class _Compiler:
 
     def _compare(self, path: Path, operator: str, value: Any) -> str:
         at = field(path)
+        if path == ("id",):
+            # The column is text: SQLite would turn a number into text to compare it.
+            if operator == "in":
+                value = _texts(value)
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                return "0"
         match operator:
             case "eq":
                 return self._equals(path, value)
@@ -291,6 +300,10 @@ class _Compiler:
         phrases = ('"' + word.replace("\x00", " ").replace('"', '""') + '"' for word in words)
         wanted = self._parameters.add(" ".join(phrases))
         return f"(rid IN (SELECT rowid FROM {table} WHERE {table} MATCH {wanted}))"
+
+
+def _texts(values: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+    return tuple(value for value in values if isinstance(value, str))
 
 
 def _joined(parts: Sequence[str], word: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from storage_providers.errors import (
     DocumentTooLargeError,
@@ -16,7 +18,6 @@ from storage_providers.errors import (
 from storage_providers.protocol import (
     ANY,
     IF_ABSENT,
-    Condition,
     Delete,
     IfVersion,
     Patch,
@@ -25,81 +26,128 @@ from storage_providers.protocol import (
 from storage_providers.providers._sql import Dialect, Statement, live, table_of
 
 __all__ = [
+    "Shape",
     "clear_rows",
     "collect_expired",
     "conflict",
     "delete_row",
     "look_at",
     "patch_row",
-    "put_row",
     "put_sql",
+    "put_values",
+    "shape_of",
 ]
-
-_COLUMNS = ("body", "encoding", "payload", "version", "expires_at")
-
 
 # --- puts --------------------------------------------------------------------------------------
 
 
+class Shape(NamedTuple):
+    """What kind of put it is; puts of one shape into one table share a statement.
+
+    Values that are NULL are written as such and not bound: binding None costs Python's `sqlite3`
+    more than all other values of a row together.
+
+    Attributes:
+        condition: `any`, `if_absent`, `if_present` or `if_version`.
+        encoded: Whether there is an encoding with its payload.
+        expires: Whether it expires.
+    """
+
+    condition: str = "any"
+    encoded: bool = False
+    expires: bool = False
+
+
+def shape_of(put: Put) -> Shape:
+    """The shape of a put."""
+    condition = put.condition
+    name = "if_version" if isinstance(condition, IfVersion) else condition.value
+    return Shape(name, put.encoding is not None, put.expires_at_ms is not None)
+
+
 @lru_cache(maxsize=1024)
-def put_sql(table: str, condition: str, dialect: Dialect) -> str:
-    """The statement of a put; it changes one row, or none when its condition does not hold.
+def put_sql(table: str, shape: Shape, dialect: Dialect, rows: int = 1) -> str:
+    """The statement of puts of one shape; it changes as many rows as conditions hold.
 
     Args:
         table: The quoted table.
-        condition: `any`, `if_absent`, `if_present` or `if_version`.
+        shape: What kind of puts; `if_present` and `if_version` take one row only.
         dialect: What the driver wants.
+        rows: How many documents it stores.
     """
-    places = ["?3", "?4", dialect.payload_parameter.format("?5"), "?6", "?7"]
-    if condition in ("if_present", "if_version"):
-        changes = ",".join(f"{name}={place}" for name, place in zip(_COLUMNS, places, strict=True))
-        sql = f"UPDATE {table} SET {changes} WHERE scope=?1 AND id=?2 AND {live('?8')}"
-        return sql + (" AND version=?9" if condition == "if_version" else "")
-    changes = ",".join(f"{name}=excluded.{name}" for name in _COLUMNS)
+    numbers = itertools.count(3 if shape.condition == "any" else 4)
+
+    def values() -> dict[str, str]:
+        payload = dialect.payload_parameter.format
+        return {
+            "id": f"?{next(numbers)}",
+            "body": f"?{next(numbers)}",
+            "encoding": f"?{next(numbers)}" if shape.encoded else "NULL",
+            "payload": payload(f"?{next(numbers)}") if shape.encoded else "NULL",
+            "expires_at": f"?{next(numbers)}" if shape.expires else "NULL",
+        }
+
+    if shape.condition in ("if_present", "if_version"):
+        row = values()
+        item_id = row.pop("id")
+        changes = ",".join(f"{name}={value}" for name, value in row.items())
+        sql = f"UPDATE {table} SET version=?2,{changes} WHERE scope=?1 AND id={item_id}"
+        sql += f" AND {live('?3')}"
+        return sql + (f" AND version=?{next(numbers)}" if shape.condition == "if_version" else "")
+    listed = [values() for _ in range(rows)]
+    columns = tuple(listed[0])
+    changes = ",".join(f"{name}=excluded.{name}" for name in ("version", *columns[1:]))
     sql = (
-        f"INSERT INTO {table} (scope,id,{','.join(_COLUMNS)}) VALUES (?1,?2,{','.join(places)}) "
+        f"INSERT INTO {table} (scope,version,{','.join(columns)}) VALUES "
+        f"{','.join('(?1,?2,' + ','.join(row.values()) + ')' for row in listed)} "
         f"ON CONFLICT (scope,id) DO UPDATE SET {changes}"
     )
     # A row in the way of IF_ABSENT is none if it has expired.
-    return sql + (" WHERE expires_at<=?8" if condition == "if_absent" else "")
+    return sql + (" WHERE expires_at<=?3" if shape.condition == "if_absent" else "")
 
 
-def put_row(put: Put, scope: str, version: str, now_ms: int) -> tuple[Any, ...]:
-    """The values that `put_sql` binds."""
-    condition = put.condition
-    row = (
-        scope,
-        put.id,
-        put.body.decode(),
-        put.encoding,
-        put.payload,
-        version,
-        put.expires_at_ms,
-    )
-    if condition is ANY:
-        return row
-    return (*row, now_ms, condition.version) if isinstance(condition, IfVersion) else (*row, now_ms)
-
-
-def condition_name(condition: Condition) -> str:
-    """A condition as `put_sql` takes it."""
-    return "if_version" if isinstance(condition, IfVersion) else condition.value
+def put_values(
+    puts: Sequence[Put], shape: Shape, scope: str, version: str, now_ms: int
+) -> list[Any]:
+    """The values that `put_sql` binds for as many puts as it has rows."""
+    values: list[Any] = [scope, version] if shape.condition == "any" else [scope, version, now_ms]
+    if not shape.encoded and not shape.expires and shape.condition != "if_version":
+        values += [value for put in puts for value in (put.id, put.body.decode())]
+        return values
+    for put in puts:
+        values += (put.id, put.body.decode())
+        if shape.encoded:
+            values += (put.encoding, put.payload)
+        if shape.expires:
+            values.append(put.expires_at_ms)
+        if isinstance(put.condition, IfVersion):
+            values.append(put.condition.version)
+    return values
 
 
 # --- patches, deletes --------------------------------------------------------------------------
 
 
+class _PatchShape(NamedTuple):
+    expiry: str
+    has_version: bool
+    has_limit: bool
+
+
 @lru_cache(maxsize=1024)
-def _patch_sql(table: str, shape: tuple[bool, bool, bool], dialect: Dialect) -> str:
-    sets_expiry, has_version, has_limit = shape
+def _patch_sql(table: str, shape: _PatchShape, dialect: Dialect) -> str:
+    numbers = itertools.count(6)
+    expiry = {"keep": "", "never": ",expires_at=NULL", "at": f",expires_at=?{next(numbers)}"}
+    if shape.expiry != "at":
+        numbers = itertools.count(6)
     sql = (
-        f"UPDATE {table} SET body=json_patch(body,?3),version=?4"
-        f"{',expires_at=?5' if sets_expiry else ''} "
-        f"WHERE scope=?1 AND id=?2 AND {live('?6')} AND encoding IS NULL"
-        f"{' AND version=?7' if has_version else ''}"
+        f"UPDATE {table} SET body=json_patch(body,?3),version=?4{expiry[shape.expiry]} "
+        f"WHERE scope=?1 AND id=?2 AND {live('?5')} AND encoding IS NULL"
     )
-    if has_limit:
-        sql += " AND length(CAST(json_patch(body,?3) AS BLOB))<=?8"
+    if shape.has_version:
+        sql += f" AND version=?{next(numbers)}"
+    if shape.has_limit:
+        sql += f" AND length(CAST(json_patch(body,?3) AS BLOB))<=?{next(numbers)}"
     return f"{sql} RETURNING {dialect.body}"
 
 
@@ -108,13 +156,18 @@ def patch_row(
 ) -> Statement:
     """Merge changes into a document in one statement; it returns the new body, or no row."""
     table, scope = table_of(patch.collection)
-    expected = patch.condition.version if isinstance(patch.condition, IfVersion) else None
-    values: list[Any] = [scope, patch.id, patch.body.decode(), version, patch.expires_at_ms, now_ms]
-    if expected is not None or limit_bytes is not None:
-        values.append(expected)
+    values: list[Any] = [scope, patch.id, patch.body.decode(), version, now_ms]
+    expiry = "keep"
+    if patch.sets_expiry:
+        expiry = "never" if patch.expires_at_ms is None else "at"
+        if patch.expires_at_ms is not None:
+            values.append(patch.expires_at_ms)
+    has_version = isinstance(patch.condition, IfVersion)
+    if isinstance(patch.condition, IfVersion):
+        values.append(patch.condition.version)
     if limit_bytes is not None:
         values.append(limit_bytes)
-    shape = (patch.sets_expiry, expected is not None, limit_bytes is not None)
+    shape = _PatchShape(expiry, has_version, limit_bytes is not None)
     return Statement(_patch_sql(table, shape, dialect), tuple(values))
 
 
@@ -154,7 +207,8 @@ def collect_expired(table: str, now_ms: int, limit: int) -> Statement:
 def look_at(write: Put | Patch | Delete, now_ms: int) -> Statement:
     """Look at the document a write did not change: version, encoding and patched size."""
     table, scope = table_of(write.collection)
-    size, values = "0", (scope, write.id, now_ms)
+    values: tuple[Any, ...] = (scope, write.id, now_ms)
+    size = "0"
     if isinstance(write, Patch):
         size = "iif(encoding IS NULL,length(CAST(json_patch(body,?4) AS BLOB)),0)"
         values = (*values, write.body.decode())

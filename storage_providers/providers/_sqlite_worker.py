@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -25,7 +26,7 @@ A = TypeVar("A")
 MAX_ROUND: Final = 1000
 """Most jobs of one round, so that the first of them does not wait for ever on the others."""
 
-Job: TypeAlias = "tuple[asyncio.Future[Any], Callable[[Any], Any], Any]"
+Job: TypeAlias = "tuple[asyncio.Future[Any], Callable[[Any], Any], Any, bool]"
 Answer: TypeAlias = "tuple[asyncio.Future[Any], Any, BaseException | None]"
 
 
@@ -63,16 +64,23 @@ class Worker:
         """
         self._thread.start()
         try:
-            await self.submit(self._open, None)
+            await self.submit(self._open, None, alone=True)
         except BaseException:
             self._closing = True
             self._jobs.put(None)
             raise
 
-    def submit(self, function: Callable[[A], T], argument: A) -> asyncio.Future[T]:
+    def submit(
+        self, function: Callable[[A], T], argument: A, *, alone: bool = False
+    ) -> asyncio.Future[T]:
         """Have `function(argument)` called on the thread. Await what is returned.
 
         Cancelling the future does not stop the job once it has begun.
+
+        Args:
+            function: The job.
+            argument: What it is given.
+            alone: It begins and ends its own transaction.
 
         Raises:
             ProviderClosedError: The worker was told to stop.
@@ -80,7 +88,7 @@ class Worker:
         if self._closing:
             raise ProviderClosedError("the provider has been closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put((future, function, argument))
+        self._jobs.put((future, function, argument, alone))
         return future
 
     async def stop(self) -> None:
@@ -121,7 +129,7 @@ class Worker:
         return [self._answer(job) for job in jobs]
 
     def _answer(self, job: Job) -> Answer:
-        future, function, argument = job
+        future, function, argument, _ = job
         try:
             return future, function(argument), None
         except Exception as error:  # noqa: BLE001  # It is raised where the job is awaited.
@@ -159,8 +167,13 @@ class WritingWorker(Worker):
             self.after_round()
 
     def _perform(self, jobs: list[Job]) -> list[Answer]:
-        if not hasattr(self, "connection"):
-            return super()._perform(jobs)
+        answers: list[Answer] = []
+        for alone, run in itertools.groupby(jobs, _is_alone):
+            together = list(run)
+            answers += map(self._answer, together) if alone else self._commit(together)
+        return answers
+
+    def _commit(self, jobs: list[Job]) -> list[Answer]:
         try:
             self.connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
@@ -183,10 +196,14 @@ class WritingWorker(Worker):
         return answers
 
     def _one_by_one(self, jobs: list[Job]) -> list[Answer]:
-        return [answer for job in jobs for answer in self._perform([job])]
+        return [answer for job in jobs for answer in self._commit([job])]
 
     def _all_failed(self, jobs: list[Job], error: sqlite3.Error) -> list[Answer]:
-        return [(future, None, self._translated(error)) for future, _, _ in jobs]
+        return [(future, None, self._translated(error)) for future, *_ in jobs]
+
+
+def _is_alone(job: Job) -> bool:
+    return job[3]
 
 
 def _deliver(answers: list[Answer]) -> None:

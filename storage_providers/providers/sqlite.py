@@ -6,8 +6,8 @@ import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
-from typing import ClassVar, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from storage_providers._clock import SYSTEM_CLOCK, Clock
 from storage_providers.base import Provider
@@ -42,7 +42,11 @@ COLLECT_SECONDS: Final = 60
 COLLECT_ROWS: Final = 1000
 """Most expired documents removed from one table at once, so that no writer waits long."""
 
-Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
+LARGE_BATCH: Final = 32
+"""From this many writes on, a batch gets a commit of its own instead of sharing one."""
+
+WriteJob: TypeAlias = tuple[Sequence[Write], Mapping[str, int | None]]
+Synchronous: TypeAlias = Literal["NORMAL", "FULL", "EXTRA"]
 
 
 class SQLiteProvider(Provider):
@@ -190,10 +194,15 @@ class SQLiteProvider(Provider):
             for write in batch
             if isinstance(write, Patch)
         }
-        return await self._writer.submit(self._apply, (batch, limits))
+        if len(batch) < LARGE_BATCH:
+            return await self._writer.submit(self._apply, (batch, limits))
+        return await self._writer.submit(self._apply_alone, (batch, limits), alone=True)
 
-    def _apply(self, job: tuple[Sequence[Write], dict[str, int | None]]) -> list[Item | None]:
+    def _apply(self, job: WriteJob) -> list[Item | None]:
         return self._writing.write(*job)
+
+    def _apply_alone(self, job: WriteJob) -> list[Item | None]:
+        return self._writing.write_alone(*job)
 
     # --- queries -------------------------------------------------------------------------------
 
