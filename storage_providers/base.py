@@ -6,6 +6,7 @@ The four verbs check their arguments and the provider's state, call the provider
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ class Provider(FriendlyFace):
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.clock = clock
         self._state = "new"
+        self._lifetime = asyncio.Lock()
         self._declarations: dict[str, tuple[CollectionSpec | None, int]] = {}
 
     # --- for authors ---------------------------------------------------------------------------
@@ -108,19 +110,22 @@ class Provider(FriendlyFace):
             ProviderClosedError: It has been closed; make a new one.
             StorageError: What it stands on can't be reached or read.
         """
-        if self._state == "closed":
-            raise ProviderClosedError("cannot reopen a provider once it has been closed")
-        if self._state == "new":
-            with self._context("connect"):
-                await self._connect()
-            self._state = "open"
+        # Tasks that connect at once: the first opens, the others find it open.
+        async with self._lifetime:
+            if self._state == "closed":
+                raise ProviderClosedError("cannot reopen a provider once it has been closed")
+            if self._state == "new":
+                with self._context("connect"):
+                    await self._connect()
+                self._state = "open"
 
     async def disconnect(self) -> None:
         """Close the provider for good; doing it again changes nothing."""
-        was_open, self._state = self._state == "open", "closed"
-        if was_open:
-            with self._context("disconnect"):
-                await self._disconnect()
+        async with self._lifetime:
+            was_open, self._state = self._state == "open", "closed"
+            if was_open:
+                with self._context("disconnect"):
+                    await self._disconnect()
 
     async def __aenter__(self) -> Self:
         await self.connect()

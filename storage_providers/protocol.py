@@ -135,9 +135,18 @@ class Item(msgspec.Struct, eq=False, gc=False):
 
     @property
     def document(self) -> JsonObject:
-        """The document, decoded at the first use and yours from then on."""
+        """The document, decoded at the first use and yours from then on.
+
+        Raises:
+            CorruptItemError: What is stored is no JSON object.
+        """
         if self._document is None:
-            self._document = decode_object(self.body)
+            try:
+                self._document = decode_object(self.body)
+            except ValueError as error:
+                raise CorruptItemError(
+                    str(error), collection=self.collection, item_id=self.id
+                ) from None
         return self._document
 
     def decode(self, as_type: type[T]) -> T:
@@ -145,6 +154,7 @@ class Item(msgspec.Struct, eq=False, gc=False):
 
         Raises:
             InvalidDocumentError: The document does not fit the type; the message names the field.
+            CorruptItemError: What is stored is no JSON.
         """
         try:
             return msgspec.json.decode(self.body, type=as_type)
@@ -156,6 +166,10 @@ class Item(msgspec.Struct, eq=False, gc=False):
                 collection=self.collection,
                 item_id=self.id,
                 field=field,
+            ) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise CorruptItemError(
+                f"not valid JSON ({error})", collection=self.collection, item_id=self.id
             ) from None
 
     def __eq__(self, other: object) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from storage_providers.errors import BatchError, CorruptItemError, CorruptItemWarning
 from storage_providers.protocol import Address, Clear, CollectionSpec, Index
 from storage_providers.testing._harness import THINGS, Scene, case, cases
+from storage_providers.testing._paging import ids_of, pages
 
 CONTENT: Final = "the-diary"
 
@@ -64,25 +65,25 @@ class CorruptCases:
 
     @cases(BROKEN, "plant")
     async def test_listing_past_broken_bytes(self, scene: Scene, value: bytes) -> None:
-        """Listings hold the others, and name the broken one on their first page only."""
+        """Pages of any size hold the others, and name the broken one exactly once."""
         await _plant(scene, value)
         await scene.fill({"id": "another", "v": 2}, {"id": "zzz", "v": 3})
-        page = await scene.provider.list_items(THINGS, limit=2)
-        assert [item.id for item in page.items] == ["another", "good"]
-        assert [error.item_id for error in page.corrupt] == ["broken"]
-        assert page.corrupt[0].source
-        assert page.corrupt[0].collection == THINGS
-        assert CONTENT not in repr(page) + str(page.corrupt[0])
-        rest = await scene.provider.list_items(THINGS, limit=2, cursor=page.cursor)
-        assert ([item.id for item in rest.items], rest.corrupt) == (["zzz"], ())
-        offset = await scene.provider.list_items(THINGS, offset=1)
-        assert ([item.id for item in offset.items], offset.corrupt) == (["good", "zzz"], ())
+        for limit in (1, 2, 3, 100):
+            found = await pages(scene, limit)
+            assert ids_of(found) == ["another", "good", "zzz"]
+            (error,) = [error for page in found for error in page.corrupt]
+            assert (error.collection, error.item_id) == (THINGS, "broken")
+            assert error.source
+            assert CONTENT not in repr(found) + str(error)
         other = await scene.provider.list_items("u/things")
         assert other.corrupt == ()
 
     @cases(BROKEN, "plant")
     async def test_conditions_past_broken_bytes(self, scene: Scene, value: bytes) -> None:
-        """Conditions and order are answered for the others, with and without an index."""
+        """Conditions and order are answered for the others, and so when an index is declared.
+
+        A provider may refuse to index a broken document, naming it.
+        """
         await _plant(scene, value)
         await scene.fill({"id": "another", "v": 2})
         for _ in range(2):
@@ -91,10 +92,15 @@ class CorruptCases:
                     THINGS, where=where, order_by="-v", total=True
                 )
                 assert [item.id for item in page.items] == ["another", "good"], where
-                assert page.total == 2
+                # Whether a document matches that can't be read is for no engine to say.
+                assert page.total in (2, 3), where
             assert await scene.provider.count_items(THINGS, where={"v": 1}) == 1
-            spec = CollectionSpec(collection=THINGS, indexes=(Index.of("v"),))
-            await scene.provider.declare(spec)
+            try:
+                spec = CollectionSpec(collection=THINGS, indexes=(Index.of("v"),))
+                await scene.provider.declare(spec)
+            except CorruptItemError as error:
+                if error.item_id != "broken":
+                    raise
 
     @cases({"truncated": BROKEN["truncated"], "an array": BROKEN["an array"]}, "plant")
     async def test_find_items_past_broken_bytes(self, scene: Scene, value: bytes) -> None:
