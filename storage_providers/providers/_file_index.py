@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -21,7 +22,7 @@ from storage_providers.protocol import CollectionSpec, Item
 from storage_providers.providers import _sql
 from storage_providers.providers._file_names import original
 from storage_providers.providers._file_reader import Found
-from storage_providers.providers._sql_write import Shape, clear_rows, put_sql
+from storage_providers.providers._sql_write import clear_rows
 from storage_providers.providers._sqlite_session import Session
 
 __all__ = ["FileIndex", "FileRow", "IndexGoneError", "Written", "index_errors"]
@@ -55,7 +56,7 @@ _PUT_PROBLEM: Final = (
     "VALUES (?,?,?,?,?,?,?)"
 )
 
-_Rows: TypeAlias = "dict[tuple[str, Shape], list[tuple[Any, ...]]]"
+_Rows: TypeAlias = "dict[tuple[str, bool], list[tuple[Any, ...]]]"
 
 
 class IndexGoneError(Exception):
@@ -363,17 +364,28 @@ class FileIndex:
 
     def _add_row(self, rows: _Rows, item: Item, expires_at_ms: int | None) -> None:
         table, scope = self._table(item.collection)
-        shape = Shape("any", item.encoding is not None, expires_at_ms is not None)
         row: tuple[Any, ...] = (scope, item.id, item.body.decode(), item.version)
-        if shape.encoded:
-            row += (item.encoding, item.payload)
-        if shape.expires:
-            row += (expires_at_ms,)
-        rows.setdefault((table, shape), []).append(row)
+        # Binding None costs more than all other values of a row: plain documents go without.
+        is_plain = item.encoding is None and expires_at_ms is None
+        if not is_plain:
+            row += (item.encoding, item.payload, expires_at_ms)
+        rows.setdefault((table, is_plain), []).append(row)
 
     def _insert(self, rows: _Rows) -> None:
-        for (table, shape), values in rows.items():
-            self.connection.executemany(put_sql(table, shape, self.session.dialect), values)
+        for (table, is_plain), values in rows.items():
+            self.connection.executemany(_put_row(table, is_plain=is_plain), values)
+
+
+@lru_cache(maxsize=1024)
+def _put_row(table: str, *, is_plain: bool) -> str:
+    """The statement that stores a document in the engine's table, whatever is there."""
+    others = "NULL,NULL,NULL" if is_plain else "?,?,?"
+    columns = ("body", "version", "encoding", "payload", "expires_at")
+    changes = ",".join(f"{name}=excluded.{name}" for name in columns)
+    return (
+        f"INSERT INTO {table} (scope,id,{','.join(columns)}) VALUES (?,?,?,?,{others}) "
+        f"ON CONFLICT (scope,id) DO UPDATE SET {changes}"
+    )
 
 
 def _no_version() -> str:
