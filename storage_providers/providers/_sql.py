@@ -25,12 +25,14 @@ import msgspec
 from storage_providers.protocol import Item, check_collection
 
 __all__ = [
+    "BROKEN",
     "DECLARATIONS",
     "Dialect",
     "Statement",
     "create_table",
     "item_columns",
     "item_from_row",
+    "list_broken",
     "list_scopes",
     "list_tables",
     "list_versions",
@@ -38,12 +40,17 @@ __all__ = [
     "quoted",
     "read_declarations",
     "read_item",
+    "set_aside_broken",
     "table_of",
     "write_declaration",
 ]
 
 DECLARATIONS = "sp_declarations"
 """The table of declarations: one row for each collection and scope."""
+
+
+BROKEN = "sp_broken"
+"""The table of what was found in the place of documents, for whoever wants to mend it."""
 
 
 class Statement(NamedTuple):
@@ -87,13 +94,15 @@ def table_of(collection: str) -> tuple[str, str]:
 @lru_cache(maxsize=1024)
 def create_table(table: str) -> tuple[str, ...]:
     """The statements that make a collection's table unless it is there."""
-    expires = quoted(table.strip('"') + ":expires")
+    name = table.strip('"')
+    expires, broken = quoted(f"{name}:expires"), quoted(f"{name}:broken")
     return (
         f"CREATE TABLE IF NOT EXISTS {table} (rid INTEGER PRIMARY KEY, scope TEXT NOT NULL, "
-        "id TEXT NOT NULL, body TEXT NOT NULL, encoding TEXT, payload BLOB, "
+        "id TEXT NOT NULL, body TEXT, encoding TEXT, payload BLOB, "
         "version TEXT NOT NULL, expires_at INTEGER, UNIQUE (scope, id))",
         f"CREATE INDEX IF NOT EXISTS {expires} ON {table} (expires_at) "
         "WHERE expires_at IS NOT NULL",
+        f"CREATE INDEX IF NOT EXISTS {broken} ON {table} (scope, id) WHERE body IS NULL",
     )
 
 
@@ -117,6 +126,37 @@ def item_from_row(collection: str, row: tuple[Any, ...]) -> Item:
 def read_item(table: str, dialect: Dialect) -> str:
     """Read one live document; binds scope, id and the time now."""
     return f"SELECT {item_columns(dialect)} FROM {table} WHERE scope=?1 AND id=?2 AND {live('?3')}"
+
+
+def list_broken(collection: str) -> Statement:
+    """List the ids of documents that are known to be no JSON."""
+    table, scope = table_of(collection)
+    return Statement(
+        f"SELECT id FROM {table} WHERE scope=?1 AND body IS NULL ORDER BY id", (scope,)
+    )
+
+
+def set_aside_broken(table: str) -> tuple[Statement, ...]:
+    """Find documents that are no JSON objects, keep their bytes and set their bodies to NULL.
+
+    The second statement returns scope and id of each. The connection has the function
+    `sp_is_document`.
+    """
+    broken = "body IS NOT NULL AND NOT (json_valid(body) AND sp_is_document(CAST(body AS BLOB)))"
+    return (
+        Statement(
+            f"CREATE TABLE IF NOT EXISTS {BROKEN} (name TEXT NOT NULL, scope TEXT NOT NULL, "
+            "id TEXT NOT NULL, version TEXT NOT NULL, body BLOB, "
+            "PRIMARY KEY (name, scope, id, version))"
+        ),
+        Statement(
+            f"INSERT OR IGNORE INTO {BROKEN} (name,scope,id,version,body) "
+            f"SELECT ?1,scope,id,version,CAST(body AS BLOB) FROM {table} WHERE {broken} "
+            "RETURNING scope,id",
+            (table.strip('"')[2:],),
+        ),
+        Statement(f"UPDATE {table} SET body=NULL WHERE {broken}"),
+    )
 
 
 def list_versions(collection: str, after_id: str, limit: int) -> Statement:

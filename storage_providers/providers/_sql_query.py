@@ -52,14 +52,7 @@ class Access(NamedTuple):
     ordered: frozenset[Path] = frozenset()
 
 
-def compile_query(
-    query: Query,
-    access: Access,
-    now_ms: int,
-    *,
-    dialect: Dialect,
-    passing_over_corrupt: bool = False,
-) -> Select:
+def compile_query(query: Query, access: Access, now_ms: int, *, dialect: Dialect) -> Select:
     """Make the statements that answer a query.
 
     Args:
@@ -67,8 +60,6 @@ def compile_query(
         access: What its collection's declared indexes offer.
         now_ms: Documents that expire then or earlier are left out, epoch ms.
         dialect: What the driver wants.
-        passing_over_corrupt: Leave out rows that are not JSON, instead of failing on them. No
-            index is used then.
 
     Raises:
         InvalidArgumentError: `where`, `order_by` or the cursor is malformed.
@@ -78,15 +69,7 @@ def compile_query(
     parameters = Parameters(scope, now_ms)
     condition = compile_condition(parse_where(query.where), parameters, access.sources)
     order = parse_order(query.order_by)
-    source = table
-    if passing_over_corrupt:
-        source = (
-            "(SELECT rid,scope,id,CASE WHEN json_valid(body) THEN body END AS body,encoding,"
-            f"payload,version,expires_at FROM {table})"
-        )
-    matching = f"FROM {source} WHERE scope=?1 AND {live('?2')}"
-    if passing_over_corrupt:
-        matching += " AND body IS NOT NULL"
+    matching = f"FROM {table} WHERE scope=?1 AND {live('?2')} AND body IS NOT NULL"
     if condition is not None:
         matching += f" AND {condition}"
     total = None

@@ -198,7 +198,7 @@ class _Compiler:
             # The column is text: SQLite would turn a number into text to compare it.
             if operator == "in":
                 value = _texts(value)
-            elif isinstance(value, int | float) and not isinstance(value, bool):
+            elif _is_number(value) and operator != "exists":
                 return "0"
         match operator:
             case "eq":
@@ -304,6 +304,10 @@ class _Compiler:
 
 def _texts(values: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
     return tuple(value for value in values if isinstance(value, str))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def _joined(parts: Sequence[str], word: str) -> str:

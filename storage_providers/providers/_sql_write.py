@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from storage_providers.errors import (
+    CorruptItemError,
     DocumentTooLargeError,
     ItemExistsError,
     ItemNotFoundError,
@@ -26,6 +27,7 @@ from storage_providers.protocol import (
 from storage_providers.providers._sql import Dialect, Statement, live, table_of
 
 __all__ = [
+    "Found",
     "Shape",
     "clear_rows",
     "collect_expired",
@@ -142,7 +144,7 @@ def _patch_sql(table: str, shape: _PatchShape, dialect: Dialect) -> str:
         numbers = itertools.count(6)
     sql = (
         f"UPDATE {table} SET body=json_patch(body,?3),version=?4{expiry[shape.expiry]} "
-        f"WHERE scope=?1 AND id=?2 AND {live('?5')} AND encoding IS NULL"
+        f"WHERE scope=?1 AND id=?2 AND {live('?5')} AND encoding IS NULL AND substr(body,1,1)='{{'"
     )
     if shape.has_version:
         sql += f" AND version=?{next(numbers)}"
@@ -204,13 +206,20 @@ def collect_expired(table: str, now_ms: int, limit: int) -> Statement:
 # --- conflicts ---------------------------------------------------------------------------------
 
 
+Found: TypeAlias = tuple[str, str | None, int | None]
+"""Version, encoding and, for a patch, the patched size (NULL: no JSON object) of a row."""
+
+
 def look_at(write: Put | Patch | Delete, now_ms: int) -> Statement:
-    """Look at the document a write did not change: version, encoding and patched size."""
+    """Look at the document a write did not change, as `Found`."""
     table, scope = table_of(write.collection)
     values: tuple[Any, ...] = (scope, write.id, now_ms)
     size = "0"
     if isinstance(write, Patch):
-        size = "iif(encoding IS NULL,length(CAST(json_patch(body,?4) AS BLOB)),0)"
+        size = (
+            "CASE WHEN encoding IS NOT NULL THEN 0 WHEN substr(body,1,1)='{' "
+            "THEN length(CAST(json_patch(body,?4) AS BLOB)) END"
+        )
         values = (*values, write.body.decode())
     sql = f"SELECT version,encoding,{size} FROM {table} WHERE scope=?1 AND id=?2 AND {live('?3')}"
     return Statement(sql, values)
@@ -218,7 +227,7 @@ def look_at(write: Put | Patch | Delete, now_ms: int) -> Statement:
 
 def conflict(
     write: Put | Patch | Delete,
-    found: tuple[str, str | None, int] | None,
+    found: Found | None,
     limit_bytes: int | None = None,
 ) -> StorageError | None:
     """Why a write changed nothing, from the row that `look_at` found; `None`: it should have."""
@@ -240,6 +249,11 @@ def conflict(
         if encoding is not None:
             return UnsupportedOperationError(
                 f"the document is encoded as {encoding!r}; patch it through the layer that wrote it"
+            )
+        if size_bytes is None:
+            return CorruptItemError(
+                "what is stored is not a JSON object; put the document anew or delete it",
+                source=f"table {table_of(write.collection)[0]}",
             )
         if limit_bytes is not None and size_bytes > limit_bytes:
             return DocumentTooLargeError(

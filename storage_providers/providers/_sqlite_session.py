@@ -15,13 +15,13 @@ from typing import Any, Final, cast
 import msgspec
 
 from storage_providers._clock import Clock
+from storage_providers._json import MAX_DEPTH, decode_object
 from storage_providers.errors import (
     BatchError,
     CorruptItemError,
     InvalidArgumentError,
     StorageError,
 )
-from storage_providers.filters import decode_cursor, parse_order
 from storage_providers.protocol import (
     Address,
     Clear,
@@ -41,7 +41,7 @@ from storage_providers.protocol import (
 from storage_providers.providers import _sql, _sql_query, _sql_schema, _sql_write
 from storage_providers.providers._sql_query import Access
 
-__all__ = ["MissingSideTableError", "Session", "missing_table"]
+__all__ = ["BrokenRowsError", "MissingSideTableError", "Session", "missing_table"]
 
 ROWS_TOGETHER: Final = 50
 """Documents that one statement stores. Beyond this nothing is gained."""
@@ -55,6 +55,26 @@ class _AnyObject(msgspec.Struct):
 
 
 _check_object = msgspec.json.Decoder(_AnyObject).decode
+
+
+class BrokenRowsError(Exception):
+    """A query met rows that are no JSON objects; `set_aside_broken`, then ask again."""
+
+
+def is_document(body: bytes | None) -> bool:
+    """Whether these bytes are a JSON object that can be decoded."""
+    if body is None:
+        return False
+    try:
+        _check_object(body)
+        # What is passed over is not looked at closely: not its text, not its depth.
+        if not body.isascii():
+            body.decode()
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+            decode_object(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 class MissingSideTableError(Exception):
@@ -91,6 +111,7 @@ class Session:
         self._new_version = new_version
         self._plans: dict[str, tuple[str | None, bool]] = {}
         self._reads: dict[str, tuple[str, str]] = {}
+        connection.create_function("sp_is_document", 1, is_document, deterministic=True)
 
     # --- reads ---------------------------------------------------------------------------------
 
@@ -113,10 +134,8 @@ class Session:
         if row is None:
             return None
         body = row[2]
-        try:
-            _check_object(body)
-        except msgspec.MsgspecError as error:
-            raise self._corrupt(collection, item_id) from error
+        if not is_document(body):
+            raise self.corrupt(collection, item_id)
         return Item(collection, item_id, row[1], body, row[3], row[4])
 
     def read(self, addresses: Sequence[Address]) -> list[Item | None]:
@@ -152,7 +171,8 @@ class Session:
         self._reads[collection] = _sql.read_item(table, self.dialect), scope
         return self._reads[collection]
 
-    def _corrupt(self, collection: str, item_id: str) -> CorruptItemError:
+    def corrupt(self, collection: str, item_id: str) -> CorruptItemError:
+        """The error that says a document is no JSON object."""
         table, scope = _sql.table_of(collection)
         return CorruptItemError(
             "what is stored is not a JSON object; put the document anew or delete it",
@@ -313,11 +333,13 @@ class Session:
                 ) or StorageError("the row was not patched, though nothing stands in its way")
         except sqlite3.OperationalError as error:
             if _is_malformed(error):
-                raise self._corrupt(patch.collection, patch.id) from error
+                raise self.corrupt(patch.collection, patch.id) from error
             raise
         return Item(patch.collection, patch.id, version, rows[0][0])
 
-    def _look_at(self, write: Put | Patch | Delete, now: int) -> tuple[str, str | None, int] | None:
+    def _look_at(
+        self, write: Put | Patch | Delete, now: int
+    ) -> tuple[str, str | None, int | None] | None:
         rows = self._execute(*_sql_write.look_at(write, now)).fetchall()
         return rows[0] if rows else None
 
@@ -340,79 +362,71 @@ class Session:
 
         Raises:
             MissingSideTableError: `access` is out of date.
+            BrokenRowsError: Rows that are no JSON objects are in the way.
             InvalidArgumentError: `where`, order or cursor is malformed.
             UnsupportedOperationError: `$text` without declared text fields.
         """
+        now = self._now_ms()
+        select = _sql_query.compile_query(query, access, now, dialect=self.dialect)
         try:
-            return self._answer(query, access, passing_over_corrupt=False)
+            return self._answer(query, select)
         except sqlite3.OperationalError as error:
             table = missing_table(error)
             if table is not None and table != _sql.table_of(query.collection)[0].strip('"'):
                 raise MissingSideTableError from error
             if table is not None:
                 return Page(total=0 if query.total else None, statistics=_NOTHING_READ)
-            if not _is_malformed(error):
-                raise
-        return self._answer(query, access, passing_over_corrupt=True)
+            if _is_malformed(error):
+                raise BrokenRowsError from error
+            raise
 
-    def _answer(self, query: Query, access: Access, *, passing_over_corrupt: bool) -> Page:
-        select = _sql_query.compile_query(
-            query,
-            access,
-            self._now_ms(),
-            dialect=self.dialect,
-            passing_over_corrupt=passing_over_corrupt,
-        )
+    def _answer(self, query: Query, select: _sql_query.Select) -> Page:
         total: int | None = None
-        corrupt_ids: list[str] = []
-        if len(select.stages) == 1 and select.total is None and not passing_over_corrupt:
+        if len(select.stages) == 1 and select.total is None:
             rows = self._execute(*select.stages[0]).fetchall()
         else:
             with self._snapshot():
                 rows = self._rows(select)
                 if select.total is not None:
                     total = self._execute(*select.total).fetchone()[0]
-                if passing_over_corrupt:
-                    corrupt_ids = self._corrupt_ids(query.collection)
-        more = bool(rows) and len(rows) == select.rows_wanted
+        collection, more = query.collection, bool(rows) and len(rows) == select.rows_wanted
         if more:
             rows.pop()
-        collection = query.collection
-        items: list[Item] = []
-        for item_id, version, body, encoding, payload in rows:
-            try:
-                _check_object(body)
-            except msgspec.MsgspecError:
-                corrupt_ids.append(item_id)
-            else:
-                items.append(Item(collection, item_id, version, body, encoding, payload))
-        return self._page(query, select, items, corrupt_ids, (rows[-1] if more else None), total)
-
-    def _page(
-        self,
-        query: Query,
-        select: _sql_query.Select,
-        items: list[Item],
-        corrupt_ids: list[str],
-        last: tuple[Any, ...] | None,
-        total: int | None,
-    ) -> Page:
-        statements = (*select.stages[:1], *filter(None, (select.total,)))
-        cursor = None
-        if last is not None:
-            item = _sql.item_from_row(query.collection, last)
-            if corrupt_ids and item.id in corrupt_ids:
-                item.body = msgspec.json.encode({"id": item.id})
-            cursor = _sql_query.next_cursor(query, item, self.dialect)
-        if corrupt_ids:
-            corrupt_ids = _standing_here(query, corrupt_ids, last)
+        for row in rows:
+            if not is_document(row[2]):
+                raise BrokenRowsError
+        items = [
+            Item(collection, item_id, version, body, encoding, payload)
+            for item_id, version, body, encoding, payload in rows
+        ]
+        corrupt: tuple[CorruptItemError, ...] = ()
+        if query.cursor is None and not query.offset:
+            broken = self._execute(*_sql.list_broken(collection)).fetchall()
+            corrupt = tuple(self.corrupt(collection, item_id) for (item_id,) in broken)
+        statement = select.stages[0] if select.stages else select.total
         return Page(
             items=items,
-            cursor=cursor,
+            cursor=_sql_query.next_cursor(query, items[-1], self.dialect) if more else None,
             total=total,
-            corrupt=tuple(self._corrupt(query.collection, item_id) for item_id in corrupt_ids),
-            statistics=self._statistics(query, statements[0]) if statements else _NOTHING_READ,
+            corrupt=corrupt,
+            statistics=self._statistics(statement) if statement else _NOTHING_READ,
         )
+
+    def set_aside_broken(self, collection: str) -> list[tuple[str, str]]:
+        """Take rows that are no JSON objects out of the way, inside the open transaction.
+
+        Their bytes are kept in the table `sp_broken`.
+
+        Returns:
+            Scope and id of each that was not known yet.
+        """
+        table, _ = _sql.table_of(collection)
+        for sql in _sql.create_table(table):
+            self._execute(sql)
+        found: list[tuple[str, str]] = []
+        for statement in _sql.set_aside_broken(table):
+            found += self._execute(*statement).fetchall()
+        return found
 
     def _rows(self, select: _sql_query.Select) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
@@ -423,12 +437,7 @@ class Session:
                 break
         return rows
 
-    def _corrupt_ids(self, collection: str) -> list[str]:
-        table, scope = _sql.table_of(collection)
-        sql = f"SELECT id FROM {table} WHERE scope=?1 AND NOT json_valid(body) ORDER BY id"
-        return [item_id for (item_id,) in self._execute(sql, (scope,))]
-
-    def _statistics(self, query: Query, statement: _sql.Statement) -> QueryStatistics:
+    def _statistics(self, statement: _sql.Statement) -> QueryStatistics:
         plan = self._plans.get(statement.sql)
         if plan is None:
             if len(self._plans) >= PLANS_KEPT:
@@ -446,7 +455,7 @@ class Session:
             ranged = ranged or " AND " in detail or "rowid=?" in detail
             for word in detail.split():
                 index = index or _sql_schema.index_fields(word)
-        filters = statement.sql.count(" AND ") > 1 or "count(*)" in statement.sql
+        filters = statement.sql.count(" AND ") > 2 or "count(*)" in statement.sql
         return index, not ranged and (filters or sorts)
 
     # --- listings ------------------------------------------------------------------------------
@@ -495,11 +504,17 @@ class Session:
         return msgspec.json.decode(rows[0][2], type=CollectionSpec) if rows else None
 
     def declare(self, spec: CollectionSpec) -> None:
-        """Keep a declaration and make what it asks for, inside the open transaction.
+        """Keep a declaration and make what it asks for, inside the open transaction."""
+        try:
+            self._declare(spec)
+        except sqlite3.OperationalError as error:
+            if not _is_malformed(error):
+                raise
+            self.set_aside_broken(spec.collection)
+            self._declare(spec)
+        self._plans.clear()
 
-        Raises:
-            CorruptItemError: A document of the table is not JSON, so no index can be made.
-        """
+    def _declare(self, spec: CollectionSpec) -> None:
         scope, name = check_collection(spec.collection)
         text = msgspec.json.encode(spec).decode()
         self._execute("SAVEPOINT declare")
@@ -507,15 +522,12 @@ class Session:
             self._execute(_sql.CREATE_DECLARATIONS)
             self._execute(*_sql.write_declaration(name, scope, text))
             self._migrate(spec.collection, name)
-        except BaseException as error:
+        except BaseException:
             if self.connection.in_transaction:
                 self._execute("ROLLBACK TO declare")
                 self._execute("RELEASE declare")
-            if isinstance(error, sqlite3.OperationalError) and _is_malformed(error):
-                raise self._unindexable(spec.collection) from error
             raise
         self._execute("RELEASE declare")
-        self._plans.clear()
 
     def _migrate(self, collection: str, name: str) -> None:
         table, _ = _sql.table_of(collection)
@@ -529,14 +541,6 @@ class Session:
         names = [object_name for (object_name,) in existing]
         for statement in _sql_schema.migrate(collection, specs, names):
             self._execute(*statement)
-
-    def _unindexable(self, collection: str) -> CorruptItemError:
-        table, _ = _sql.table_of(collection)
-        sql = f"SELECT scope,id FROM {table} WHERE NOT json_valid(body) LIMIT 1"
-        row = self._execute(sql).fetchone()
-        scope, item_id = row or ("", "")
-        name = collection.rpartition("/")[2]
-        return self._corrupt(f"{scope}/{name}" if scope else name, item_id)
 
     def _declarations(
         self, name: str | None = None, scope: str | None = None
@@ -557,24 +561,3 @@ def _run_key(write: Write) -> tuple[str, _sql_write.Shape] | str:
     if isinstance(write, Put):
         return write.collection, _sql_write.shape_of(write)
     return write.collection
-
-
-def _standing_here(query: Query, ids: list[str], last: tuple[Any, ...] | None) -> list[str]:
-    """Of the corrupt documents, those to name on this page, so that each is named once.
-
-    In the order of ids they have a place; in any other they are named on the first page.
-    """
-    order = parse_order(query.order_by)
-    if order[0].path != ("id",):
-        return [] if query.cursor is not None or query.offset else ids
-    descending = order[0].descending
-    after = None
-    if query.cursor is not None:
-        after = cast(str, decode_cursor(query)[0])
-    until = None if last is None else cast(str, last[0])
-    return [
-        item_id
-        for item_id in ids
-        if (after is None or (item_id < after if descending else item_id > after))
-        and (until is None or (item_id >= until if descending else item_id <= until))
-    ]

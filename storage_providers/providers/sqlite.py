@@ -9,9 +9,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Literal, TypeAlias
 
+import msgspec
+
 from storage_providers._clock import SYSTEM_CLOCK, Clock
 from storage_providers.base import Provider
-from storage_providers.errors import ConfigurationError
+from storage_providers.errors import ConfigurationError, TransportError
 from storage_providers.protocol import (
     Address,
     Capabilities,
@@ -23,8 +25,13 @@ from storage_providers.protocol import (
     VersionPage,
     Write,
 )
+from storage_providers.providers._sql import table_of
 from storage_providers.providers._sql_schema import access_of
-from storage_providers.providers._sqlite_session import MissingSideTableError, Session
+from storage_providers.providers._sqlite_session import (
+    BrokenRowsError,
+    MissingSideTableError,
+    Session,
+)
 from storage_providers.providers._sqlite_worker import Worker, WritingWorker
 
 __all__ = ["SQLiteProvider"]
@@ -44,6 +51,10 @@ COLLECT_ROWS: Final = 1000
 
 LARGE_BATCH: Final = 32
 """From this many writes on, a batch gets a commit of its own instead of sharing one."""
+
+ATTEMPTS: Final = 5
+"""How often a query is asked again after another process changed a declaration or left broken
+rows; each is gone at the second attempt unless more follow."""
 
 WriteJob: TypeAlias = tuple[Sequence[Write], Mapping[str, int | None]]
 Synchronous: TypeAlias = Literal["NORMAL", "FULL", "EXTRA"]
@@ -211,13 +222,37 @@ class SQLiteProvider(Provider):
 
     async def _answer(self, query: Query) -> Page:
         spec = await self.declared(query.collection)
-        try:
-            return await self._reader.submit(self._ask, (query, spec))
-        except MissingSideTableError:
-            # Another process changed the declaration within the last minute.
-            spec = await self._declared(query.collection)
-            self._declarations[query.collection] = spec, self.clock.now_ms()
-            return await self._reader.submit(self._ask, (query, spec))
+        found: list[tuple[str, str]] = []
+        for _ in range(ATTEMPTS):
+            try:
+                page = await self._reader.submit(self._ask, (query, spec))
+            except MissingSideTableError:
+                # Another process changed the declaration within the last minute.
+                spec = await self._declared(query.collection)
+                self._declarations[query.collection] = spec, self.clock.now_ms()
+            except BrokenRowsError:
+                found += await self._writer.submit(self._set_aside_broken, query.collection)
+            else:
+                return self._with_found(query, page, found)
+        raise TransportError(
+            f"the tables changed under the query {ATTEMPTS} times; try again",
+            collection=query.collection,
+        )
+
+    def _set_aside_broken(self, collection: str) -> list[tuple[str, str]]:
+        return self._writing.set_aside_broken(collection)
+
+    def _with_found(self, query: Query, page: Page, found: list[tuple[str, str]]) -> Page:
+        """A later page names the broken documents that no page before it can have named."""
+        if not found or query.cursor is None:
+            return page
+        scope = table_of(query.collection)[1]
+        corrupt = [
+            self._reading.corrupt(query.collection, item_id)
+            for owner, item_id in found
+            if owner == scope
+        ]
+        return msgspec.structs.replace(page, corrupt=tuple(corrupt))
 
     def _ask(self, job: tuple[Query, CollectionSpec | None]) -> Page:
         query, spec = job

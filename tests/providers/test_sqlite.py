@@ -9,6 +9,7 @@ import pytest
 
 from storage_providers._clock import Clock
 from storage_providers.protocol import StorageProvider
+from storage_providers.providers._sql import create_table
 from storage_providers.providers.sqlite import SQLiteProvider
 from storage_providers.testing.conformance import Backend, ProviderConformance
 
@@ -30,11 +31,8 @@ class FileBackend(Backend):
         scope, _, name = collection.rpartition("/")
         connection = sqlite3.connect(self.path)
         with connection:
-            connection.execute(
-                f'CREATE TABLE IF NOT EXISTS "c_{name}" (rid INTEGER PRIMARY KEY, '
-                "scope TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, encoding TEXT, "
-                "payload BLOB, version TEXT NOT NULL, expires_at INTEGER, UNIQUE (scope, id))"
-            )
+            for sql in create_table(f'"c_{name}"'):
+                connection.execute(sql)
             connection.execute(
                 f'INSERT INTO "c_{name}" (scope, id, body, version) '
                 "VALUES (?, ?, CAST(? AS TEXT), 'planted') ON CONFLICT (scope, id) "
