@@ -13,7 +13,11 @@ import msgspec
 from storage_providers._clock import format_timestamp
 from storage_providers._json import JsonObject, decode_object
 from storage_providers._validation import Problem, describe_msgspec, describe_pydantic
-from storage_providers.errors import InvalidArgumentError, InvalidDocumentError
+from storage_providers.errors import (
+    CorruptItemError,
+    InvalidArgumentError,
+    InvalidDocumentError,
+)
 
 __all__ = ["Codec", "codec_for", "to_wire"]
 
@@ -51,6 +55,7 @@ class Codec(ABC, Generic[T]):
 
         Raises:
             InvalidDocumentError: It does not fit the model; `field` says where.
+            CorruptItemError: It is no JSON object.
         """
         try:
             return self._decode(self._prepared(body))
@@ -59,7 +64,7 @@ class Codec(ABC, Generic[T]):
         except (ValueError, msgspec.MsgspecError) as error:
             problem = self._describe(error)
         # Raised out here so that the model's error, which may quote values, is not its context.
-        raise self._error(problem)
+        raise _broken(body) or self._error(problem)
 
     def encode(self, value: T) -> JsonObject:
         """Turn a value into the fields of a document, as JSON types.
@@ -155,6 +160,15 @@ class Codec(ABC, Generic[T]):
         return InvalidDocumentError(
             f"{what} {_verb(reason)} (model {self.model_name})", field=field
         )
+
+
+def _broken(body: bytes) -> CorruptItemError | None:
+    """The error of bytes that are no document at all, whatever the model."""
+    try:
+        decode_object(body)
+    except ValueError as error:
+        return CorruptItemError(str(error))
+    return None
 
 
 def _verb(reason: str) -> str:

@@ -473,7 +473,7 @@ class Collection(Generic[T]):
     def _decoded(self, operation: str, item_id: str, body: bytes) -> T:
         try:
             return self._codec.decode(body)
-        except InvalidDocumentError as error:
+        except StorageError as error:
             error.collection, error.item_id = self.name, item_id
             error.with_context(self.provider.name, operation)
             raise

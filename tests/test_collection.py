@@ -33,7 +33,7 @@ from storage_providers.errors import (
     UnsupportedOperationError,
     VersionMismatchError,
 )
-from storage_providers.protocol import Capabilities, Index, Item, Put, StorageProvider, Write
+from storage_providers.protocol import Capabilities, Index, Item, Page, Put, StorageProvider, Write
 from storage_providers.providers.in_memory import InMemoryProvider
 
 R = TypeVar("R")
@@ -846,6 +846,30 @@ def test_encoded_documents_are_not_taken_for_the_whole() -> None:
         assert len((await todos.list()).corrupt) == 1
 
     with_provider(body)
+
+
+@pytest.mark.parametrize("model", [Todo, PydanticTodo, DataTodo, StrictNote, dict])
+@pytest.mark.parametrize("body", [b'{"content": "hunter2', b"[1]", b'"\xff"'])
+def test_broken_bytes_are_corrupt_not_misfits(model: Any, body: bytes) -> None:
+    """Bytes that are no JSON object are `CorruptItemError` with every model, beside the others."""
+
+    class Broken(InMemoryProvider):
+        async def _read(self, addresses: Any) -> list[Item | None]:
+            return [Item(address.collection, address.id, "1", body) for address in addresses]
+
+        async def _query(self, queries: Any) -> list[Page]:
+            return [Page(items=[Item(query.collection, "1", "1", body)]) for query in queries]
+
+    async def read(provider: InMemoryProvider) -> None:
+        todos: Collection[Any] = Collection(provider, "todos", model)
+        with pytest.raises(CorruptItemError, match=r"memory\.read todos/1: ") as caught:
+            await todos.read("1")
+        assert "hunter2" not in str(caught.value)
+        page = await todos.list()
+        assert page.items == []
+        assert isinstance(page.corrupt[0], CorruptItemError)
+
+    with_provider(read, Broken())
 
 
 def test_literal_and_deep_documents() -> None:
