@@ -11,7 +11,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final
@@ -245,6 +245,11 @@ class ArchiveWriter:
     def abandon(self) -> None:
         """Remove what was written so far."""
         with self._lock:
+            # The zip writes its end when it is closed, at the latest when it is collected.
+            for part in (self._member, self._zip):
+                with suppress(OSError, ValueError):
+                    if part is not None:
+                        part.close()
             self._pending.abandon()
 
     def _open(self, name: str) -> IO[bytes]:

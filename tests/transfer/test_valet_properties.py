@@ -8,11 +8,11 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.transfer.valet_folders import equal_data, read_folder, valet_folders, write_folder
 
-from storage_providers.protocol import Put
+from storage_providers.protocol import LegacyRecord, Put
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.transfer.legacy import ValetFolder, export_valet
+from tests.transfer.valet_folders import equal_data, read_folder, valet_folders, write_folder
 
 
 @settings(max_examples=150)
@@ -108,7 +108,7 @@ def test_every_record_can_be_stored(files: dict[str, bytes]) -> None:
         write_folder(root, files)
         seen: set[tuple[str, str]] = set()
         async for record in ValetFolder(root).records():
-            if hasattr(record, "document"):
+            if isinstance(record, LegacyRecord):
                 put = Put(record.collection, record.document)
                 assert (put.collection, put.id) not in seen
                 seen.add((put.collection, put.id))
