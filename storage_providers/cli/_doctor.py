@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from importlib import metadata
@@ -166,6 +165,8 @@ def _since(started: float) -> str:
 
 
 def _versions() -> dict[str, str | None]:
+    import sqlite3
+
     versions: dict[str, str | None] = {
         "storage-providers": _installed("storage-providers"),
         "Python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",

@@ -22,7 +22,6 @@ from storage_providers.cli._text import indented_json
 from storage_providers.errors import (
     ConflictError,
     ItemNotFoundError,
-    StorageError,
     UnsupportedOperationError,
 )
 from storage_providers.protocol import Item
@@ -83,23 +82,20 @@ async def edit(
         file = folder / "document.json"
         before = indented_json(item.body) + "\n"
         file.write_text(before, encoding="utf-8")
-        keep = False
+        done = False
         try:
             document = _edited(session, file, before, _editor_command(editor))
             if document is None:
                 session.note("nothing changed")
+                done = True
                 return
-            keep = True
             stored = await _save(session, provider, item, document)
-            keep = False
-        except (StorageError, UsageError, OSError, subprocess.SubprocessError):
-            keep = keep or _read(file) != before
-            raise
+            done = True
         finally:
-            if keep:
-                session.note(f"your text is kept in {file}")
-            else:
+            if done or _same(file, before):
                 shutil.rmtree(folder, ignore_errors=True)
+            else:
+                session.note(f"your text is kept in {file}")
     session.note(f"stored, version {stored.version}")
 
 
@@ -148,6 +144,13 @@ def _run_editor(editor: list[str], file: Path) -> None:
 
 def _leave_it(_signal: int, _frame: object) -> None:
     """Do nothing about a Ctrl-C."""
+
+
+def _same(file: Path, text: str) -> bool:
+    try:
+        return file.read_bytes() == text.encode()
+    except OSError:
+        return True  # There is nothing to keep.
 
 
 def _read(file: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +21,7 @@ from storage_providers.cli._options import (
 )
 from storage_providers.cli._output import emit
 from storage_providers.cli._progress import progress_bar
-from storage_providers.cli._session import Session, command
+from storage_providers.cli._session import Session, command, interruptible
 from storage_providers.cli._text import compact_json, indented_json, terminal_json, visible
 from storage_providers.errors import BatchError, CorruptItemError, StorageError
 from storage_providers.protocol import Item, JsonObject
@@ -190,7 +190,8 @@ async def put(
             if if_version is None:
                 await _store_all(session, provider, collection, documents, create)
                 return
-            only = list(documents)
+            with interruptible():
+                only = list(documents)
             if len(only) != 1:
                 raise UsageError(f"--if-version is for one document, there are {len(only)}")
             item = await provider.put_item(collection, only[0], if_version=if_version)
@@ -212,7 +213,7 @@ async def _store_all(
     items: list[Item] = []
     try:
         with progress_bar("storing", enabled=not session.on_terminal) as report:
-            while batch := list(islice(iterator, BATCH_DOCUMENTS)):
+            while batch := _next_batch(iterator):
                 items = await store(collection, batch)
                 _print_stored(session, items)
                 done += len(items)
@@ -227,6 +228,11 @@ async def _store_all(
             session.note(f"{done} documents were stored, then:")
         raise
     session.note(f"stored, version {items[0].version}" if done == 1 else f"{done} documents stored")
+
+
+def _next_batch(documents: Iterator[JsonObject]) -> list[JsonObject]:
+    with interruptible():
+        return list(islice(documents, BATCH_DOCUMENTS))
 
 
 async def update(

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import islice
 from typing import IO, Protocol
 
 import msgspec
@@ -25,6 +26,9 @@ __all__ = ["Format", "Writer", "emit", "open_writer", "print_rows", "resolve_for
 
 SPOOL_BYTES = 8_000_000
 """CSV without `--fields` waits for the last document in memory up to this size, then on disk."""
+
+
+PAGE_ROWS = 500
 
 
 class Format(StrEnum):
@@ -113,15 +117,14 @@ def print_rows(rows: Sequence[JsonObject], note: Callable[[str], None]) -> None:
 
 
 def emit(text: str) -> None:
-    """Write to stdout, as UTF-8 wherever it goes.
+    """Write to stdout at once, as UTF-8 wherever it goes.
 
     Args:
-        text: What to write, line ends included.
+        text: What to write, line ends included; better a page than a line.
     """
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode())
-    if sys.stdout.isatty():
-        sys.stdout.buffer.flush()
+    sys.stdout.buffer.flush()
 
 
 def _line(item: Item) -> str:
@@ -146,8 +149,8 @@ class JsonWriter:
         self._before = "[\n  "
 
     def write(self, items: Sequence[Item]) -> None:
-        for item in items:
-            emit(self._before + _line(item))
+        if items:
+            emit(self._before + ",\n  ".join(map(_line, items)))
             self._before = ",\n  "
 
     def finish(self) -> None:
@@ -195,9 +198,10 @@ class WholeCsvWriter:
     def finish(self) -> None:
         _emit_rows([list(self._keys)])
         self._spool.seek(0)
-        for line in self._spool:
-            document = decode_object(line)
-            _emit_rows([[cell(document, (key,)) for key in self._keys]])
+        paths = [(key,) for key in self._keys]
+        documents = map(decode_object, self._spool)
+        while page := list(islice(documents, PAGE_ROWS)):
+            _emit_rows([[cell(document, path) for path in paths] for document in page])
 
 
 def _emit_rows(rows: list[list[str]]) -> None:

@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NoReturn, ParamSpec, cast
 
 import typer
@@ -21,7 +21,7 @@ from storage_providers.errors import BatchError, StorageError
 if TYPE_CHECKING:
     from storage_providers.base import Provider
 
-__all__ = ["DebugOption", "Session", "UrlOption", "command"]
+__all__ = ["DebugOption", "Session", "UrlOption", "command", "interruptible"]
 
 P = ParamSpec("P")
 
@@ -132,12 +132,21 @@ class Session:
         """
         if not sys.stdin.isatty():
             raise UsageError(f"{question} Nobody to ask here: add --yes to do it")
-        # asyncio's handler would only take note of a Ctrl-C while we block on the answer.
-        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
+        with interruptible():
             return typer.confirm(visible(question), default=False, err=True)
-        finally:
-            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def interruptible() -> Generator[None]:
+    """Let Ctrl-C end a block that waits for the user or for stdin.
+
+    asyncio's own handler would only take note of it until the block is over.
+    """
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def command(

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -55,7 +55,7 @@ class Cli:
             env={**os.environ, **options},
         )
 
-    def on_terminal(self, *args: str, answers: str = "", width: int = 100) -> Result:
+    def on_terminal(self, *args: str, answers: Sequence[str] = (), width: int = 100) -> Result:
         """Run a child on a terminal of its own; `out` holds everything that was shown."""
         controller, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
@@ -69,23 +69,27 @@ class Cli:
             stderr=terminal,
             env=environment,
             start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 # so that Ctrl-C reaches it
         )
         os.close(terminal)
-        os.write(controller, answers.encode())
-        shown = b"".join(_chunks(controller))
+        shown = _converse(controller, answers)
         os.close(controller)
         return Result(child.wait(60), shown.decode(), "")
 
 
-def _chunks(controller: int) -> Iterator[bytes]:
+def _converse(controller: int, answers: Sequence[str]) -> bytes:
+    """Read everything until the child is gone, and answer its questions."""
+    shown, left = b"", list(answers)
     while True:
+        if left and shown.count(b"[y/N]") > len(answers) - len(left):
+            os.write(controller, left.pop(0).encode())
         try:
             chunk = os.read(controller, 65536)
         except OSError:  # Linux says so when the last process has closed the terminal
-            return
+            return shown
         if not chunk:
-            return
-        yield chunk
+            return shown
+        shown += chunk
 
 
 @pytest.fixture(params=["sqlite", "file"])
