@@ -40,6 +40,7 @@ __all__ = [
     "quoted",
     "read_declarations",
     "read_item",
+    "read_items",
     "set_aside_broken",
     "table_of",
     "write_declaration",
@@ -126,6 +127,15 @@ def item_from_row(collection: str, row: tuple[Any, ...]) -> Item:
 def read_item(table: str, dialect: Dialect) -> str:
     """Read one live document; binds scope, id and the time now."""
     return f"SELECT {item_columns(dialect)} FROM {table} WHERE scope=?1 AND id=?2 AND {live('?3')}"
+
+
+@lru_cache(maxsize=1024)
+def read_items(table: str, dialect: Dialect) -> str:
+    """Read several live documents; binds scope, the time now and the ids as a JSON array."""
+    return (
+        f"SELECT {item_columns(dialect)} FROM {table} WHERE scope=?1 AND {live('?2')} "
+        "AND id IN (SELECT value FROM json_each(?3))"
+    )
 
 
 def list_broken(collection: str) -> Statement:

@@ -70,7 +70,7 @@ def is_document(body: bytes | None) -> bool:
         # What is passed over is not looked at closely: not its text, not its depth.
         if not body.isascii():
             body.decode()
-        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        if len(body) > MAX_DEPTH and body.count(b"[") + body.count(b"{") > MAX_DEPTH:
             decode_object(body)
     except (ValueError, RecursionError):
         return False
@@ -147,15 +147,9 @@ class Session:
         """
         if len(addresses) == 1:
             return [self.read_one(addresses[0])]
-        results: list[Item | StorageError | None] = []
-        corrupt = 0
         with self._snapshot():
-            for address in addresses:
-                try:
-                    results.append(self.read_one(address))
-                except CorruptItemError as error:
-                    corrupt += 1
-                    results.append(error)
+            results = self.read_many(addresses)
+        corrupt = sum(isinstance(result, StorageError) for result in results)
         if corrupt:
             raise BatchError(
                 f"{corrupt} of {len(addresses)} documents can't be read; the others are in "
@@ -163,6 +157,38 @@ class Session:
                 results=results,
             )
         return cast("list[Item | None]", results)
+
+    def read_many(self, addresses: Sequence[Address]) -> list[Item | CorruptItemError | None]:
+        """Read documents, in order, by one statement for each collection.
+
+        One that is no JSON object is an error in its place.
+        """
+        ids: dict[str, list[str]] = {}
+        for address in addresses:
+            ids.setdefault(address.collection, []).append(address.id)
+        found: dict[str, dict[str, tuple[Any, ...]]] = {}
+        for collection, wanted in ids.items():
+            table, scope = _sql.table_of(collection)
+            sql = _sql.read_items(table, self.dialect)
+            text = msgspec.json.encode(wanted).decode()
+            try:
+                rows = self._execute(sql, (scope, self._now_ms(), text)).fetchall()
+            except sqlite3.OperationalError as error:
+                if missing_table(error) is None:
+                    raise
+                rows = []
+            found[collection] = {row[0]: row for row in rows}
+        results: list[Item | CorruptItemError | None] = []
+        for address in addresses:
+            collection, item_id = address.collection, address.id
+            row = found[collection].get(item_id)
+            if row is None:
+                results.append(None)
+            elif is_document(row[2]):
+                results.append(Item(collection, item_id, row[1], row[2], row[3], row[4]))
+            else:
+                results.append(self.corrupt(collection, item_id))
+        return results
 
     def _prepare_read(self, collection: str) -> tuple[str, str]:
         if len(self._reads) > 4096:

@@ -11,20 +11,25 @@ import contextlib
 import itertools
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from storage_providers.errors import ProviderClosedError
+from storage_providers.errors import ProviderClosedError, StorageError
+from storage_providers.protocol import Address, Item
 from storage_providers.providers._sqlite_errors import translated
+from storage_providers.providers._sqlite_session import Session
 
-__all__ = ["Worker", "WritingWorker"]
+__all__ = ["ReadingWorker", "Worker", "WritingWorker"]
 
 T = TypeVar("T")
 A = TypeVar("A")
 
 MAX_ROUND: Final = 1000
 """Most jobs of one round, so that the first of them does not wait for ever on the others."""
+
+FEW_READS: Final = 4
+"""From so many reads on, one statement for all of them is faster than one for each."""
 
 Job: TypeAlias = "tuple[asyncio.Future[Any], Callable[[Any], Any], Any, bool]"
 Answer: TypeAlias = "tuple[asyncio.Future[Any], Any, BaseException | None]"
@@ -48,6 +53,8 @@ class Worker:
         self._open_connection = open_connection
         self._describe = describe
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._many_loops = False
         self._closing = False
         self._closed: asyncio.Future[None] | None = None
         # A daemon: a program that forgets to disconnect still ends, and what returned is durable.
@@ -64,14 +71,14 @@ class Worker:
         """
         self._thread.start()
         try:
-            await self.submit(self._open, None, alone=True)
+            await self.submit(self._open, None, special=True)
         except BaseException:
             self._closing = True
             self._jobs.put(None)
             raise
 
     def submit(
-        self, function: Callable[[A], T], argument: A, *, alone: bool = False
+        self, function: Callable[[A], T], argument: A, *, special: bool = False
     ) -> asyncio.Future[T]:
         """Have `function(argument)` called on the thread. Await what is returned.
 
@@ -80,7 +87,7 @@ class Worker:
         Args:
             function: The job.
             argument: What it is given.
-            alone: It begins and ends its own transaction.
+            special: It is of the kind that the worker treats in its own way.
 
         Raises:
             ProviderClosedError: The worker was told to stop.
@@ -88,7 +95,9 @@ class Worker:
         if self._closing:
             raise ProviderClosedError("the provider has been closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put((future, function, argument, alone))
+        if self._loop is not future.get_loop():
+            self._many_loops, self._loop = self._loop is not None, future.get_loop()
+        self._jobs.put((future, function, argument, special))
         return future
 
     async def stop(self) -> None:
@@ -144,7 +153,9 @@ class Worker:
 
     def _reply(self, answers: list[Answer]) -> None:
         loop = answers[0][0].get_loop()
-        mine = [answer for answer in answers if answer[0].get_loop() is loop]
+        mine = answers
+        if self._many_loops:
+            mine = [answer for answer in answers if answer[0].get_loop() is loop]
         # A loop that is closed has nobody waiting any more.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_deliver, mine)
@@ -152,10 +163,43 @@ class Worker:
             self._reply([answer for answer in answers if answer[0].get_loop() is not loop])
 
 
+class ReadingWorker(Worker):
+    """Answers the reads of one round that ask for one document each by one statement.
+
+    Its special jobs are `read`.
+    """
+
+    session: Session | None = None
+
+    def read(self, addresses: Sequence[Address]) -> list[Item | None]:
+        """The job that reads documents."""
+        return cast(Session, self.session).read(addresses)
+
+    def _perform(self, jobs: list[Job]) -> list[Answer]:
+        session = self.session
+        if session is None or len(jobs) < FEW_READS:
+            return super()._perform(jobs)
+        single = [job for job in jobs if job[3] and len(job[2]) == 1]
+        if len(single) < FEW_READS:
+            return super()._perform(jobs)
+        try:
+            results = session.read_many([job[2][0] for job in single])
+        except sqlite3.Error:
+            return super()._perform(jobs)  # Each meets its own error.
+        answers: list[Answer] = [
+            (job[0], None, result) if isinstance(result, StorageError) else (job[0], [result], None)
+            for job, result in zip(single, results, strict=True)
+        ]
+        if len(single) < len(jobs):
+            answers += [self._answer(job) for job in jobs if not job[3] or len(job[2]) != 1]
+        return answers
+
+
 class WritingWorker(Worker):
     """Runs the jobs of one round in one transaction and commits them together.
 
-    A job that fails must leave the transaction as it found it; its error is its own.
+    A job that fails must leave the transaction as it found it; its error is its own. A special job
+    begins and ends a transaction of its own.
     """
 
     after_round: Callable[[], None] | None = None
@@ -168,7 +212,7 @@ class WritingWorker(Worker):
 
     def _perform(self, jobs: list[Job]) -> list[Answer]:
         answers: list[Answer] = []
-        for alone, run in itertools.groupby(jobs, _is_alone):
+        for alone, run in itertools.groupby(jobs, _is_special):
             together = list(run)
             answers += map(self._answer, together) if alone else self._commit(together)
         return answers
@@ -202,7 +246,7 @@ class WritingWorker(Worker):
         return [(future, None, self._translated(error)) for future, *_ in jobs]
 
 
-def _is_alone(job: Job) -> bool:
+def _is_special(job: Job) -> bool:
     return job[3]
 
 

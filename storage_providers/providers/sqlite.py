@@ -32,7 +32,7 @@ from storage_providers.providers._sqlite_session import (
     MissingSideTableError,
     Session,
 )
-from storage_providers.providers._sqlite_worker import Worker, WritingWorker
+from storage_providers.providers._sqlite_worker import ReadingWorker, Worker, WritingWorker
 
 __all__ = ["SQLiteProvider"]
 
@@ -123,15 +123,17 @@ class SQLiteProvider(Provider):
         if self.path == ":memory:":
             self._reader: Worker = self._writer
             self._reading = self._writing
+            self._read_job = self._reading.read
             return
         # A connection of its own, so that reading never waits until a write is on the medium.
-        self._reader = Worker("sqlite-reader", self._open_for_reading, describe)
+        self._reader = reader = ReadingWorker("sqlite-reader", self._open_for_reading, describe)
         try:
-            await self._reader.start()
+            await reader.start()
         except BaseException:
             await self._writer.stop()
             raise
-        self._reading = Session(self._reader.connection, self.clock, self._new_version)
+        self._reading = Session(reader.connection, self.clock, self._new_version)
+        reader.session, self._read_job = self._reading, reader.read
 
     def _open_for_writing(self) -> sqlite3.Connection:
         connection = self._open()
@@ -195,7 +197,7 @@ class SQLiteProvider(Provider):
     # --- reads ---------------------------------------------------------------------------------
 
     async def _read(self, addresses: Sequence[Address]) -> list[Item | None]:
-        return await self._reader.submit(self._reading.read, addresses)
+        return await self._reader.submit(self._read_job, addresses, special=True)
 
     # --- writes --------------------------------------------------------------------------------
 
@@ -207,7 +209,7 @@ class SQLiteProvider(Provider):
         }
         if len(batch) < LARGE_BATCH:
             return await self._writer.submit(self._apply, (batch, limits))
-        return await self._writer.submit(self._apply_alone, (batch, limits), alone=True)
+        return await self._writer.submit(self._apply_alone, (batch, limits), special=True)
 
     def _apply(self, job: WriteJob) -> list[Item | None]:
         return self._writing.write(*job)
