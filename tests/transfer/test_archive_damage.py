@@ -126,7 +126,7 @@ HOSTILE: dict[str, tuple[Callable[[Members], Any], str]] = {
         "unknown field",
     ),
     "a line cut short": (
-        lambda m: cut_short(m),
+        cut_short,
         "cut short",
     ),
     "deep nesting": (
