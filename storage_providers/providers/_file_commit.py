@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from storage_providers._clock import Clock
 from storage_providers._json import decode_object, encode_object, merge_patch
-from storage_providers.errors import BatchError, StorageError
+from storage_providers.errors import BatchError, OutcomeUnknownError, StorageError
 from storage_providers.protocol import (
     ANY,
     Clear,
@@ -28,7 +28,7 @@ from storage_providers.protocol import (
 from storage_providers.providers._file_backups import Backups
 from storage_providers.providers._file_format import render, version_of
 from storage_providers.providers._file_index import FileIndex, IndexGoneError, Written
-from storage_providers.providers._file_layout import Layout, is_document
+from storage_providers.providers._file_layout import Layout, foreign_name, is_document
 from storage_providers.providers._file_lock import RootLock
 from storage_providers.providers._file_names import ENCODED_SUFFIX, PLAIN_SUFFIX, file_stem
 from storage_providers.providers._file_reader import Found, find
@@ -47,12 +47,13 @@ EXPIRED_AT_ONCE: Final = 1000
 class WriteJob:
     """A batch that waits to be carried out, then what came of it."""
 
-    __slots__ = ("batch", "failed", "results")
+    __slots__ = ("batch", "done", "failed", "results")
 
     def __init__(self, batch: Sequence[Write]) -> None:
         self.batch = batch
         self.results: list[Item | StorageError | None] = [None] * len(batch)
         self.failed = False
+        self.done = False
 
     def fail(self, index: int, error: StorageError) -> None:
         """Note why a write was not done."""
@@ -68,7 +69,10 @@ class WriteJob:
         Raises:
             BatchError: Some of several writes were not done.
             StorageError: The one write was not done.
+            OutcomeUnknownError: Something unforeseen stopped the thread in the middle.
         """
+        if not self.done:
+            raise OutcomeUnknownError("the write was interrupted; read before repeating")
         if not self.failed:
             return [result for result in self.results if not isinstance(result, StorageError)]
         errors = [result for result in self.results if isinstance(result, StorageError)]
@@ -202,6 +206,8 @@ class Committer:
             for job in jobs:
                 for index in range(len(job.batch)):
                     job.fail(index, copy.copy(error))
+        for job in jobs:
+            job.done = True
 
     def _commit(self, jobs: Iterable[WriteJob]) -> None:
         planned: list[_Planned] = []
@@ -304,7 +310,11 @@ class Committer:
         folder = self._layout.folder(collection)
         try:
             with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries if is_document(entry.name)]
+                names = [
+                    entry.name
+                    for entry in entries
+                    if is_document(entry.name) and not entry.is_dir()
+                ]
         except (FileNotFoundError, NotADirectoryError):
             names = []
         except OSError as error:
@@ -393,10 +403,20 @@ class Committer:
                 stamp = stamp_of(os.stat(path + PLAIN_SUFFIX))
             self._index.put_problem(collection, name, path + PLAIN_SUFFIX, error.message, stamp)
             return
-        if found is None:
-            self._index.delete(collection, name)
-        else:
+        if found is not None:
             self._index.put_found(collection, name, found)
+            return
+        foreign = foreign_name(name)
+        if foreign is not None and os.path.exists(os.path.join(folder, foreign + PLAIN_SUFFIX)):
+            self._index.put_problem(
+                collection,
+                name,
+                path + PLAIN_SUFFIX,
+                "the file's name is not valid Unicode; rename it",
+                stamp_of(os.stat(os.path.join(folder, foreign + PLAIN_SUFFIX))),
+            )
+            return
+        self._index.delete(collection, name)
 
     def prepare(self, collection: str, spec: CollectionSpec | None) -> None:
         """Make what the index needs for a collection.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
@@ -33,12 +34,13 @@ from storage_providers.providers._file_names import (
     original,
 )
 
-__all__ = ["SDK_FOLDER", "Layout", "is_document"]
+__all__ = ["SDK_FOLDER", "Layout", "foreign_name", "is_document", "row_name"]
 
 SDK_FOLDER: Final = ".storage-providers"
 """The SDK's own folder in a root. No collection and no scope has a folder beginning with a dot."""
 
 _GITIGNORE: Final = b"/lock\n/temp/\n/index/\n/.gitignore\n"
+_FOREIGN: Final = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _DOCUMENT: Final = re.compile(r"(?s).+(?:\.json|\.encoded)")
 
 
@@ -164,3 +166,16 @@ def _is_collection(collection: str) -> bool:
 def is_document(name: str) -> bool:
     """Whether a file's name is that of a document, as far as the name tells."""
     return name.endswith((PLAIN_SUFFIX, ENCODED_SUFFIX)) and not name.startswith(".")
+
+
+def row_name(stem: str) -> str:
+    """The name under which a file is indexed: NFC, and what is no Unicode spelled out."""
+    if stem.isascii():
+        return stem
+    return unicodedata.normalize("NFC", stem).encode(errors="backslashreplace").decode()
+
+
+def foreign_name(name: str) -> str | None:
+    """What `row_name` was given, if that was no valid Unicode."""
+    stem = _FOREIGN.sub(lambda match: chr(int(match[1], 16)), name)
+    return None if stem == name else stem

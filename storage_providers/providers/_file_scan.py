@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
 from storage_providers.providers._file_index import FileIndex
-from storage_providers.providers._file_layout import is_document
+from storage_providers.providers._file_layout import foreign_name, is_document, row_name
 from storage_providers.providers._file_names import ENCODED_SUFFIX, PLAIN_SUFFIX
 from storage_providers.providers._file_writer import os_error, stamp_of
 
@@ -83,10 +82,7 @@ class Scan:
                 return
         else:
             stem = name[: -len(PLAIN_SUFFIX)]
-        if not stem.isascii():
-            # What is no Unicode can't be a row's key: it is listed under a readable substitute.
-            stem = unicodedata.normalize("NFC", stem).encode(errors="backslashreplace").decode()
-        stamps[stem] = stamp_of(status)
+        stamps[row_name(stem)] = stamp_of(status)
 
     def _gone(self) -> Iterator[list[str]]:
         last = ""
@@ -97,5 +93,5 @@ class Scan:
                 yield gone
 
     def _is_there(self, name: str) -> bool:
-        path = os.path.join(self._folder, name)
+        path = os.path.join(self._folder, foreign_name(name) or name)
         return os.path.exists(path + PLAIN_SUFFIX) or os.path.exists(path + ENCODED_SUFFIX)
