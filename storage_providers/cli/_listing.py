@@ -139,7 +139,8 @@ async def query(
     question = Query(
         collection,
         None if where is None else parse_object("--where", where),
-        tuple(order_by or ()),
+        # The parser takes the = of `-o=-due`, natural as that is, for a part of the value.
+        tuple(field.removeprefix("=") for field in order_by or ()),
         cursor=cursor,
         offset=offset,
         fields=parse_fields(fields),

@@ -16,7 +16,7 @@ from storage_providers.cli._errors import ExitCode, UsageError
 from storage_providers.cli._output import emit, print_rows
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._session import Session, command
-from storage_providers.protocol import ImportReport, Query
+from storage_providers.protocol import ImportReport, JsonObject, Query
 
 if TYPE_CHECKING:
     from storage_providers.base import Provider
@@ -184,7 +184,7 @@ def _print_report(session: Session, report: ImportReport, as_json: bool) -> None
         emit(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
     else:
         names = sorted({*report.created, *report.updated, *report.unchanged, *report.kept})
-        rows = [
+        rows: list[JsonObject] = [
             {
                 "collection": name,
                 "created": report.created.get(name, 0),
@@ -225,15 +225,15 @@ async def export(
     ] = Kind.ARCHIVE,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Replace the archive if it exists.", show_default=False),
+        typer.Option("--overwrite", help="Replace what exists.", show_default=False),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write collections to one archive with checksums, or back to the legacy layout."""
     if kind is Kind.VALET:
-        if collections or overwrite or as_json:
-            raise UsageError("--as valet takes no collections, --overwrite or --json")
-        await _export_valet(session, path)
+        if collections:
+            raise UsageError("--as valet takes no collections: it writes all that have a place")
+        await _export_valet(session, path, overwrite, as_json)
         return
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists; choose another name or add --overwrite")
@@ -253,13 +253,25 @@ async def export(
     session.note(f"{manifest.count} documents in {path}")
 
 
-async def _export_valet(session: Session, path: Path) -> None:
-    from storage_providers.transfer.legacy.valet import export_valet
+async def _export_valet(session: Session, path: Path, overwrite: bool, as_json: bool) -> None:
+    from storage_providers.transfer.legacy.valet_export import export_valet
 
     async with session.open() as provider:
-        with progress_bar("exporting"):
-            await export_valet(provider, path)
-    session.note(f"written to {path}")
+        with progress_bar("exporting") as on_progress:
+            report = await export_valet(
+                provider, path, overwrite=overwrite, on_progress=on_progress
+            )
+    if as_json:
+        emit(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+    else:
+        rows: list[JsonObject] = [
+            {"collection": name, "documents": count}
+            for name, count in sorted(report.documents.items())
+        ]
+        print_rows(rows, session.note)
+    for problem in report.problems:
+        session.fail(ExitCode.DAMAGED, f"{problem.origin}: {problem.reason}")
+    session.note(f"{report.files} files in {path}")
 
 
 async def verify(
@@ -283,7 +295,7 @@ def _print_manifest(session: Session, manifest: ArchiveManifest, as_json: bool) 
     if as_json:
         emit(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode() + "\n")
     else:
-        rows = [
+        rows: list[JsonObject] = [
             {
                 "collection": entry.collection,
                 "documents": entry.count,

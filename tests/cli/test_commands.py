@@ -239,6 +239,13 @@ def test_query_all_spans_pages(cli: Cli) -> None:
     cli("query", "many", "--all", "--limit", "3", code=2)
 
 
+@pytest.mark.parametrize("option", [["-o", "-due"], ["-o=-due"], ["--order-by=-due"]])
+def test_query_descending(todos: Cli, option: list[str]) -> None:
+    """A minus before the field is no option, whichever way it is written."""
+    found = documents(todos("query", "todos", *option, "--limit", "1").out)
+    assert found[0]["id"] == "a"
+
+
 def test_query_csv(todos: Cli) -> None:
     """CSV of whole documents has every key of any of them."""
     rows = list(csv.DictReader(io.StringIO(todos("query", "todos", "-f", "csv", "--all").out)))
