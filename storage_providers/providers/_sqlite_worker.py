@@ -73,8 +73,7 @@ class Worker:
         try:
             await self.submit(self._open, None, special=True)
         except BaseException:
-            self._closing = True
-            self._jobs.put(None)
+            await self.stop()
             raise
 
     def submit(
@@ -108,6 +107,7 @@ class Worker:
         self._closed = asyncio.get_running_loop().create_future()
         self._jobs.put(None)
         await self._closed
+        self._thread.join()  # Its last act was to say that it is done.
 
     # --- called on the thread ------------------------------------------------------------------
 
