@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from storage_providers import _checks
+from storage_providers import __version__, _checks
 from storage_providers._clock import format_timestamp
 from storage_providers._importing import Candidate, Importer, ImportMode
 from storage_providers.errors import InvalidArgumentError
@@ -39,6 +38,7 @@ __all__ = [
     "ImportMode",
     "export_archive",
     "import_archive",
+    "read_manifest",
     "verify_archive",
 ]
 
@@ -91,7 +91,7 @@ async def export_archive(
             entries.append(entry)
             done += entry.count
         manifest = ArchiveManifest(
-            sdk_version=_sdk_version(),
+            sdk_version=__version__,
             created_at=format_timestamp(now),
             provider=provider.name,
             collections=tuple(entries),
@@ -101,6 +101,20 @@ async def export_archive(
         writer.abandon()
         raise
     return manifest
+
+
+async def read_manifest(
+    path: str | PathLike[str], *, limits: ArchiveLimits | None = None
+) -> ArchiveManifest:
+    """Read what an archive says it holds, without its documents; see `verify_archive`.
+
+    Raises:
+        CorruptArchiveError: Its members are not what its manifest says.
+        InvalidArgumentError: There is no such file.
+    """
+    reader = await asyncio.to_thread(ArchiveReader, Path(path), limits or ArchiveLimits())
+    reader.close()
+    return reader.manifest
 
 
 async def verify_archive(
@@ -233,13 +247,6 @@ async def _pages(provider: Provider, collection: str) -> AsyncIterator[Page]:
             return
         size = sum(len(item.body) + len(item.payload or b"") for item in page.items)
         limit = min(MAX_PAGE, max(1, PAGE_BYTES * len(page.items) // max(size, 1)))
-
-
-def _sdk_version() -> str:
-    try:
-        return version("storage-providers")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 # --- importing ---------------------------------------------------------------------------------

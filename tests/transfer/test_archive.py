@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import stat
+import subprocess
+import sys
 import tempfile
 import tracemalloc
 from collections.abc import Sequence
@@ -28,6 +31,7 @@ from storage_providers.testing.strategies import documents, ids
 from storage_providers.transfer.archive import (
     export_archive,
     import_archive,
+    read_manifest,
     verify_archive,
 )
 from tests.transfer.archives import example
@@ -66,7 +70,7 @@ def test_what_goes_in_comes_out(
                 whole = {**document, "id": item_id, "expiresAt": None}
                 await source.write([Put(collection, whole, encoding=encoding, payload=payload)])
             manifest = await export_archive(source, path)
-            assert await verify_archive(path) == manifest
+            assert await verify_archive(path) == await read_manifest(path) == manifest
             assert manifest.count == len(entries)
             report = await import_archive(target, path)
             assert sum(report.created.values()) == len(entries)
@@ -255,6 +259,32 @@ def test_a_cancelled_export_leaves_nothing(tmp_path: Path) -> None:
 
     asyncio.run(check())
     assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from storage_providers.providers.in_memory import InMemoryProvider
+from storage_providers.transfer.archive import export_archive
+
+async def main():
+    async with InMemoryProvider() as provider:
+        await provider.create_items("todos", [{"n": number} for number in range(300)])
+        die = lambda done: os.kill(os.getpid(), signal.SIGKILL)
+        await export_archive(provider, sys.argv[1], overwrite=True, on_progress=die)
+
+asyncio.run(main())
+"""
+
+
+def test_a_killed_export_leaves_what_was_there(tmp_path: Path) -> None:
+    """A process that dies while exporting has not touched the old archive."""
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"the old one")
+    child = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert child.returncode == -signal.SIGKILL
+    assert path.read_bytes() == b"the old one"
+    leftovers = {each.name for each in tmp_path.iterdir()} - {"a.zip"}
+    assert all(name.startswith(".a.zip.") and name.endswith(".tmp") for name in leftovers)
 
 
 def test_an_archive_is_not_replaced_unasked_and_private(tmp_path: Path) -> None:
