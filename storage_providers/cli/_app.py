@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from storage_providers import __version__
 from storage_providers.cli import _declare, _doctor, _edit, _items, _listing, _transfer
 from storage_providers.cli._errors import ExitCode
 from storage_providers.cli._session import DebugOption, UrlOption
@@ -26,9 +27,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"storage-providers {version('storage-providers')}")
+        typer.echo(f"storage-providers {__version__}")
         raise typer.Exit
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from storage_providers import __version__
 from storage_providers.cli._errors import ExitCode, describe, exit_code_of
 from storage_providers.cli._output import emit, print_rows
 from storage_providers.cli._session import Session, command
@@ -168,7 +169,7 @@ def _versions() -> dict[str, str | None]:
     import sqlite3
 
     versions: dict[str, str | None] = {
-        "storage-providers": _installed("storage-providers"),
+        "storage-providers": __version__,
         "Python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
         "SQLite": sqlite3.sqlite_version,
     }
