@@ -102,6 +102,7 @@ class Importer:
         self._on_progress = on_progress
         self._batch: dict[Address, Candidate] = {}
         self._batch_bytes = 0
+        self._limits: dict[str, int | None] = {}
         self._done = 0
         self._reported = 0
 
@@ -162,8 +163,10 @@ class Importer:
         """Find out what is wrong with a document before it can spoil a batch."""
         check_collection(put.collection)
         check_id(put.id, self._provider.capabilities.max_id_bytes)
-        spec = await self._provider.declared(put.collection)
-        limit = size_limit(self._provider.capabilities, spec)
+        if put.collection not in self._limits:
+            spec = await self._provider.declared(put.collection)
+            self._limits[put.collection] = size_limit(self._provider.capabilities, spec)
+        limit = self._limits[put.collection]
         if limit is not None and put.size_bytes > limit:
             raise DocumentTooLargeError(
                 f"document is {put.size_bytes} bytes, the limit is {limit}",

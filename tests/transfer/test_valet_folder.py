@@ -13,6 +13,7 @@ import pytest
 
 from storage_providers.errors import InvalidArgumentError
 from storage_providers.protocol import JsonObject, LegacyProblem, LegacyRecord
+from storage_providers.providers.local_file import LocalFileProvider
 from storage_providers.transfer.legacy import ValetFolder, _folder
 from tests.transfer.valet_folders import write_folder
 
@@ -421,6 +422,23 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     """A wrong path is not taken for an empty folder."""
     with pytest.raises(InvalidArgumentError, match="no folder"):
         asyncio.run(anext(aiter(ValetFolder(tmp_path / "none").records())))  # type: ignore[arg-type]
+
+
+def test_a_providers_own_files_are_not_legacy_data(tmp_path: Path) -> None:
+    """A folder where `LocalFileProvider` keeps documents is refused; inside another, left out."""
+
+    async def fill(root: Path) -> None:
+        async with LocalFileProvider(root) as provider:
+            await provider.create_item("todos", {"content": "c"})
+
+    asyncio.run(fill(tmp_path / "in" / "store"))
+    documents, problems = read(tmp_path / "in", {"notes.txt": b"n"})
+    assert list(documents) == ["legacy_files/notes.txt"]
+    assert [(problem.origin, "LocalFileProvider" in problem.reason) for problem in problems] == [
+        ("store", True)
+    ]
+    with pytest.raises(InvalidArgumentError, match="another folder"):
+        read(tmp_path / "in" / "store", {})
 
 
 def test_large_folders_are_read_in_good_time(tmp_path: Path) -> None:

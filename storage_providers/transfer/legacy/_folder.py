@@ -15,11 +15,13 @@ import msgspec
 from storage_providers._clock import format_timestamp
 from storage_providers._json import JsonObject
 
-__all__ = ["LegacyFile", "Refused", "file_document", "raw_bytes", "walk"]
+__all__ = ["SDK_FOLDER", "LegacyFile", "Refused", "file_document", "raw_bytes", "read_file", "walk"]
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """Largest file that is read, bytes. The tool's own files are a few kilobytes."""
 MAX_ID_BYTES = 512
+SDK_FOLDER = ".storage-providers"
+"""What `LocalFileProvider` keeps in its root; the files beside it are documents already."""
 
 
 class LegacyFile(msgspec.Struct, frozen=True):
@@ -56,6 +58,9 @@ def walk(root: Path) -> Iterator[tuple[str, Path]]:
             # Handed on as if it were a file, so that reading it says what is wrong.
             yield prefix.rstrip("/"), folder
             continue
+        if any(entry.name == SDK_FOLDER for entry in entries):
+            yield prefix.rstrip("/"), folder
+            continue
         inner: list[tuple[Path, str]] = []
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -73,6 +78,8 @@ def read_file(path: str, where: Path) -> LegacyFile | Refused:
     except UnicodeEncodeError:
         raw_path = os.fsencode(path)
         shown = quote_from_bytes(raw_path, safe="/ !#$&'()+,;=@[]{}~^")
+    if (where / SDK_FOLDER).is_dir():
+        return Refused(shown, "it is the root of a LocalFileProvider, which is no legacy data")
     if where.is_symlink():
         return Refused(shown, "it is a symbolic link, which is not followed")
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)

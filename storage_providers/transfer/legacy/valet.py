@@ -33,6 +33,7 @@ from storage_providers.protocol import LegacyProblem, LegacyRecord
 from storage_providers.transfer.legacy import _markdown
 from storage_providers.transfer.legacy._corrections import difference
 from storage_providers.transfer.legacy._folder import (
+    SDK_FOLDER,
     LegacyFile,
     Refused,
     file_document,
@@ -92,10 +93,15 @@ class ValetFolder:
         """Every document, and every piece that could not become one, with the reason.
 
         Raises:
-            InvalidArgumentError: There is no such folder.
+            InvalidArgumentError: There is no such folder, or a `LocalFileProvider` lives in it.
         """
         if not await asyncio.to_thread(self.path.is_dir):
             raise InvalidArgumentError(f"there is no folder {self.path}")
+        if await asyncio.to_thread((self.path / SDK_FOLDER).exists):
+            raise InvalidArgumentError(
+                f"{self.path} is the root of a LocalFileProvider; keep the provider's files in "
+                "another folder than the legacy data"
+            )
         entries = self._entries()
         while chunk := await asyncio.to_thread(_take, entries, 100):
             for entry in chunk:
