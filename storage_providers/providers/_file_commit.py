@@ -28,7 +28,12 @@ from storage_providers.protocol import (
 from storage_providers.providers._file_backups import Backups
 from storage_providers.providers._file_format import render, version_of
 from storage_providers.providers._file_index import FileIndex, IndexGoneError, Written
-from storage_providers.providers._file_layout import Layout, foreign_name, is_document
+from storage_providers.providers._file_layout import (
+    Layout,
+    foreign_name,
+    is_document,
+    row_name,
+)
 from storage_providers.providers._file_lock import RootLock
 from storage_providers.providers._file_names import ENCODED_SUFFIX, PLAIN_SUFFIX, file_stem
 from storage_providers.providers._file_reader import Found, find
@@ -142,7 +147,9 @@ class Committer:
             StorageError: The system does not let us.
         """
         try:
-            self._layout.make_folders()
+            for folder in self._layout.own_folders():
+                self._writer.make_folders(folder)
+            self._layout.write_gitignore()
             if os.listdir(self._layout.temp):
                 with self._lock.held():
                     self._writer.remove_leftovers()
@@ -332,11 +339,20 @@ class Committer:
         ]
         self._writer.apply(changes)
         failed = [change.error for change in changes if change.error is not None]
-        if failed:
-            job.fail(index, failed[0])
-            # Some are gone and some are not: a scan finds out which.
+        if not failed:
+            self._update_index(lambda: self._index.clear(collection))
             return
-        self._update_index(lambda: self._index.clear(collection))
+        job.fail(index, failed[0])
+        gone = [
+            row_name(os.path.splitext(name)[0])
+            for name, change in zip(names, changes, strict=True)
+            if change.error is None
+        ]
+        self._update_index(lambda: self._forget(collection, gone))
+
+    def _forget(self, collection: str, names: Iterable[str]) -> None:
+        for name in names:
+            self._index.delete(collection, name)
 
     def _note_folders(self, collection: str) -> None:
         """Keep the whole names of folders whose names had to be shortened."""

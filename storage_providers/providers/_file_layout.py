@@ -59,17 +59,19 @@ class Layout:
         self.index = os.path.join(self.sdk, "index")
         self.folder = lru_cache(maxsize=4096)(self._folder)
 
-    def make_folders(self) -> None:
-        """Make the root and the SDK's folder in it.
+    def own_folders(self) -> tuple[str, ...]:
+        """The folders that have to be there, the outermost first."""
+        return self.root, self.sdk, self.temp, self.index
+
+    def write_gitignore(self) -> None:
+        """Keep what is not data out of version control, unless that was decided already.
 
         Raises:
             OSError: The system does not let us.
         """
-        for folder in (self.root, self.sdk, self.temp, self.index):
-            os.makedirs(folder, exist_ok=True)
-        ignore = os.path.join(self.sdk, ".gitignore")
-        if not os.path.exists(ignore):
-            with open(ignore, "wb") as file:
+        path = os.path.join(self.sdk, ".gitignore")
+        if not os.path.exists(path):
+            with open(path, "wb") as file:
                 file.write(_GITIGNORE)
 
     # --- from names to paths -------------------------------------------------------------------

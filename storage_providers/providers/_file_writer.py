@@ -115,6 +115,21 @@ class FileWriter:
                 self._attempt(change, self._put_in_place)
         self._sync_folders(changes)
 
+    def make_folders(self, folder: str) -> None:
+        """Make a folder and those above it, and force what is new to the medium.
+
+        Raises:
+            OSError: The system does not let us.
+        """
+        missing: list[str] = []
+        while folder and not os.path.isdir(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        for path in reversed(missing):
+            with suppress(FileExistsError):
+                os.mkdir(path)
+            self._sync_folder(os.path.dirname(path))
+
     # --- steps ---------------------------------------------------------------------------------
 
     def _prepare(self, changes: Sequence[FileChange]) -> None:
@@ -187,7 +202,7 @@ class FileWriter:
                 continue
             target = change.backup + os.path.splitext(source)[1]
             if not os.path.isdir(os.path.dirname(target)):
-                self._make_folders(os.path.dirname(target))
+                self.make_folders(os.path.dirname(target))
             try:
                 os.link(source, target)
             except OSError:
@@ -208,7 +223,7 @@ class FileWriter:
         try:
             os.replace(change._temp, change.path)
         except FileNotFoundError:
-            self._make_folders(os.path.dirname(change.path))
+            self.make_folders(os.path.dirname(change.path))
             os.replace(change._temp, change.path)
         change._temp = None
         if change.other is not None:
@@ -252,17 +267,6 @@ class FileWriter:
     def _discard(self, path: str) -> None:
         with suppress(OSError):
             os.unlink(path)
-
-    def _make_folders(self, folder: str) -> None:
-        """Make a folder and force the entries of the new ones to the medium."""
-        missing: list[str] = []
-        while folder and not os.path.isdir(folder):
-            missing.append(folder)
-            folder = os.path.dirname(folder)
-        for path in reversed(missing):
-            with suppress(FileExistsError):
-                os.mkdir(path)
-            self._sync_folder(os.path.dirname(path))
 
     def _sync(self, file: int) -> None:
         os.fsync(file)

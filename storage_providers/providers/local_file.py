@@ -57,6 +57,10 @@ __all__ = ["Backup", "LocalFileProvider"]
 
 T = TypeVar("T")
 
+SCAN_AHEAD: Final = 0.8
+"""Part of `rescan_seconds` after which a query starts the next scan without waiting for it, so that
+where queries are frequent none of them waits."""
+
 INDEX_ATTEMPTS: Final = 4
 """How often an index that is deleted under our hands is made anew for one call."""
 
@@ -314,14 +318,20 @@ class LocalFileProvider(Provider):
         if known is not None and known.identity == self._index.identity:
             if self._rescan_seconds is None:
                 return
-            if 0 <= self.clock.now_ms() - known.at_ms < self._rescan_seconds * 1000:
+            age = (self.clock.now_ms() - known.at_ms) / 1000
+            if 0 <= age < self._rescan_seconds:
+                if age >= self._rescan_seconds * SCAN_AHEAD:
+                    self._start_scan(collection)
                 return
+        await asyncio.shield(self._start_scan(collection))
+
+    def _start_scan(self, collection: str) -> asyncio.Task[None]:
+        """Begin to compare a folder with the index, or join in what has begun."""
         task = self._scanning.get(collection)
         if task is None:
-            task = asyncio.create_task(self._scan(collection))
-            self._scanning[collection] = task
+            task = self._scanning[collection] = asyncio.create_task(self._scan(collection))
             task.add_done_callback(lambda done: self._scan_ended(collection, done))
-        await asyncio.shield(task)
+        return task
 
     def _scan_ended(self, collection: str, task: asyncio.Task[None]) -> None:
         self._scanning.pop(collection, None)

@@ -171,14 +171,29 @@ def test_files_changed_by_hand_are_found_when_the_time_is_up(tmp_path: Path) -> 
         (tmp_path / "todos/b.json").unlink()
         (tmp_path / "todos/new.json").write_text('{"n": 2}')
         assert await ids(provider) == ["a", "b", "c"]
-        clock.advance(4.9)
+        clock.advance(3.9)
         assert await ids(provider) == ["a", "b", "c"]
-        clock.advance(0.2)
+        clock.advance(1.2)
         assert await ids(provider) == ["a", "c", "new"]
         assert await ids(provider, where={"n": 2}) == ["a", "new"]
         entries = (await provider.versions("todos")).entries
         items = await provider.read_items("todos", ["a", "c", "new"])
         assert [e.version for e in entries] == [item.version for item in items if item]
+
+    play(tmp_path, body, clock=clock.clock)
+
+
+def test_a_query_shortly_before_the_time_is_up_scans_for_the_next_one(tmp_path: Path) -> None:
+    """It does not wait for the scan itself, so frequent queries are never held up."""
+    clock = ManualClock()
+
+    async def body(provider: LocalFileProvider) -> None:
+        await fill(provider, "a")
+        (tmp_path / "todos/b.json").write_text("{}")
+        clock.advance(4.5)
+        assert await ids(provider) == ["a"]
+        await asyncio.gather(*provider._scanning.values())
+        assert await ids(provider) == ["a", "b"]
 
     play(tmp_path, body, clock=clock.clock)
 

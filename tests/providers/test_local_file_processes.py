@@ -252,6 +252,24 @@ def test_a_write_is_forced_to_the_medium_before_it_returns(
     asyncio.run(run())
 
 
+def test_new_folders_are_forced_to_the_medium_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document is of no use when the entry of its folder, or of the root, is lost."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def spy_fsync(file: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{file}").readlink()))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    asyncio.run(put(tmp_path / "deep/root", {"id": "a"}))
+    wanted = [tmp_path, tmp_path / "deep", tmp_path / "deep/root", tmp_path / "deep/root/c"]
+    assert {str(path) for path in wanted} <= set(synced)
+    assert synced.index(str(tmp_path / "deep/root")) < synced.index(str(wanted[-1]))
+
+
 @contextmanager
 def small_disk(folder: Path, kibibytes: int) -> Iterator[None]:
     """A file system of its own that is soon full."""
