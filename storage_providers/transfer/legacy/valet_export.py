@@ -210,7 +210,8 @@ class _Export:
             aside = self._free(path + BROKEN_SUFFIX)
             await asyncio.to_thread(os.replace, self._root / path, self._root / aside)
             self._written.add(aside)
-        await self._write(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        # Formatted as the tool does, so that most files come out with the same bytes, too.
+        await self._write(path, msgspec.json.format(msgspec.json.encode(value), indent=2))
 
     async def _write_raw(self, file: JsonObject, data: bytes, suffix: str = "") -> None:
         path = str(file["path"])
