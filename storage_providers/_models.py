@@ -181,6 +181,7 @@ class PlainCodec(Codec[JsonObject]):
 
     def __init__(self) -> None:
         super().__init__(dict)
+        self._classes = (Mapping,)
 
     def _decode(self, body: bytes) -> JsonObject:
         return decode_object(body)

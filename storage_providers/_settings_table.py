@@ -184,6 +184,9 @@ def _url(value: Any) -> str:
     text = _text(value)
     if ":" not in text:
         raise ValueError("has no scheme; write for instance file:./valet-data")
+    authority = text.partition("?")[0].partition("://")[2].partition("/")[0]
+    if "@" in authority:
+        raise ValueError("holds credentials; they go into variables of their own")
     return text
 
 

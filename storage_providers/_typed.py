@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -33,6 +33,10 @@ class TypedItem(msgspec.Struct, Generic[T], frozen=True):
     def __repr__(self) -> str:
         return f"TypedItem({type(self.value).__name__}, id={self.id!r}, version={self.version!r})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own, which rich prefers to the repr, would show the value.
+        return [("id", self.id), ("version", self.version)]
+
 
 class TypedPage(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """Part of a typed listing.
@@ -56,3 +60,6 @@ class TypedPage(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     def __repr__(self) -> str:
         more = ", more" if self.cursor else ""
         return f"TypedPage({len(self.items)} items{more})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("items", len(self.items)), ("more", self.cursor is not None)]

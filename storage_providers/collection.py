@@ -126,7 +126,8 @@ class Collection(Generic[T]):
         The changed document is validated as a whole before anything is written. That takes a
         read, and on a provider with `conditional_write` the write only happens if the document
         is still the one that was validated; otherwise it is done again. Without a model it is
-        one `update_item`.
+        one `update_item`. On a provider without `conditional_write` what others change at the
+        same moment is not validated together with it.
 
         Args:
             item_id: Id of the document.
@@ -489,18 +490,19 @@ class Collection(Generic[T]):
     def _document(self, operation: str, value: T, item_id: str | None) -> JsonObject:
         """A new document: encoded, with an id, and known to fit the model once it is stamped."""
         document = self._encoded(operation, value, item_id)
-        for field in ("id", "createdAt", "updatedAt", "expiresAt"):
-            if document.get(field, "") is None and not self._is_plain:
-                del document[field]
-        if item_id is not None and document.setdefault("id", item_id) != item_id:
+        if not self._is_plain:
+            for field in ("id", "createdAt", "updatedAt", "expiresAt"):
+                if document.get(field, "") is None:
+                    del document[field]
+        if document.get("id") is None:
+            document["id"] = self._clock.new_id() if item_id is None else item_id
+        elif item_id is not None and document["id"] != item_id:
             with self._context(operation, item_id):
                 raise InvalidArgumentError("item_id is not the id that the value has")
-        if document.get("id") is None:
-            document["id"] = self._clock.new_id()
-        now = format_timestamp(self._clock.now_ms())
-        self._validate(
-            operation, str(document["id"]), {"createdAt": now, "updatedAt": now, **document}
-        )
+        if not self._is_plain:
+            now = format_timestamp(self._clock.now_ms())
+            stamped = {"createdAt": now, "updatedAt": now, **document}
+            self._validate(operation, str(document["id"]), stamped)
         return document
 
     def _documents(self, operation: str, values: Iterable[T]) -> builtins.list[JsonObject]:

@@ -129,12 +129,16 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
         _refuse(problems)
 
     def __repr__(self) -> str:
-        shown = (
-            f"{setting.name}={display(setting, value)}"
+        shown = (f"{name}={text}" for name, text in self.__rich_repr__())
+        return f"StorageSettings({', '.join(shown)})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own, which rich prefers to the repr, would show the options of the URL.
+        return [
+            (setting.name, display(setting, value))
             for setting in SETTINGS
             if (value := getattr(self, setting.name)) != setting.default
-        )
-        return f"StorageSettings({', '.join(shown)})"
+        ]
 
     @classmethod
     def load(

@@ -219,6 +219,8 @@ def test_typed_dict_and_plain_dict() -> None:
             await typed.create(cast(DictTodo, {"content": SECRET, "done": "yes"}))
         assert caught.value.field == "done"
         plain = Collection(provider, "todos")
+        assert (await plain.create({"id": None, "x": 1}, item_id="2")).id == "2"
+        assert len((await plain.create({})).id) == 36
         read = await plain.read("1")
         assert read is not None
         assert read.value["content"] == "a"
@@ -575,6 +577,12 @@ def test_modify_refuses_another_id_a_misfit_and_a_missing_document() -> None:
             with pytest.raises(InvalidDocumentError) as caught:
                 await todos.modify("1", change)
             assert caught.value.field == path
+        forgotten = cast("Callable[[Todo], Todo]", lambda todo: None)
+        with pytest.raises(InvalidDocumentError, match="of type NoneType, the model is Todo"):
+            await todos.modify("1", forgotten)
+        plain = Collection(provider, "todos")
+        with pytest.raises(InvalidDocumentError, match="of type NoneType, the model is dict"):
+            await plain.modify("1", cast(Any, forgotten))
         with pytest.raises(ItemNotFoundError):
             await todos.modify("absent", emptied)
         assert await todos.read("1") == before

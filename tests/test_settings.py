@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import pickle
+import re
 import subprocess
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from rich.console import Console
 
 from storage_providers import _urls
 from storage_providers._secrets import MASK, Secret
@@ -348,11 +351,43 @@ def test_settings_mask_secrets_everywhere(monkeypatch: pytest.MonkeyPatch) -> No
         assert settings.api_token is not None
         assert settings.api_token.reveal() == SECRET
         assert SECRET not in repr(settings) + str(settings) + repr(settings.explain())
+        console = Console(file=io.StringIO(), width=400)
+        console.print(settings)
+        assert SECRET not in cast(io.StringIO, console.file).getvalue()
         assert pickle.loads(pickle.dumps(settings)) == settings
     assert entry(direct.explain(), "api_token").origin == "argument"
     assert entry(loaded.explain(), "url").value == f"file:./x?{MASK}"
     with pytest.raises(AttributeError):
         loaded.provider = "memory"  # type: ignore[misc]
+
+
+def test_urls_hold_no_credentials() -> None:
+    """Credentials in a URL setting are refused: they would be shown with it."""
+    assert "url holds credentials" in refusal(StorageSettings, url=f"r2://key:{SECRET}@bucket/x")
+    assert StorageSettings(url="file:///a@b?c=d://e@f").url == "file:///a@b?c=d://e@f"
+
+
+def test_the_documented_table_is_the_real_one() -> None:
+    """The page on settings names every setting with its variable, place and default."""
+    page = Path(__file__).parent.parent / "docs" / "how-to" / "settings.md"
+    rows = re.findall(r"^\| (`\w+` \| `[A-Z0-9_]+` \|.*) ?\|$", page.read_text(), re.MULTILINE)
+    documented = [tuple(cell.strip().strip("`") for cell in row.split("|")) for row in rows]
+    expected = [
+        (
+            setting.name,
+            setting.variable,
+            setting.path or "",
+            "made from the account" if setting.name == "endpoint" else _default(setting.default),
+        )
+        for setting in SETTINGS
+    ]
+    assert documented == expected
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 # --- missing and contradicting -----------------------------------------------------------------
