@@ -97,6 +97,9 @@ class StorageError(Exception):
         where = ".".join(part for part in (self.provider, self.operation) if part)
         if self.collection is not None:
             target = self.collection + (f"/{self.item_id}" if self.item_id is not None else "")
+            if not target.isprintable():
+                # An id may hold line breaks and a terminal's control characters.
+                target = repr(target)[1:-1]
             where = f"{where} {target}" if where else target
         return f"{where}: {self.message}" if where else self.message
 
