@@ -19,7 +19,7 @@ BY_DUE = CollectionSpec(collection="todos", indexes=(Index.of("due"),))
 
 def corpus_size(run: Run) -> int:
     """How many documents there are."""
-    return run.size(100_000, 1_000)
+    return run.size(100_000, 300)
 
 
 def documents_of(run: Run) -> list[dict[str, Any]]:

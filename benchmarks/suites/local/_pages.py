@@ -46,7 +46,8 @@ async def pages(run: Run) -> None:
     per_turn = run.size(20, 2)
     async with AsyncExitStack() as stack:
         sqlite = await stack.enter_async_context(SQLiteProvider(database))
-        files = await stack.enter_async_context(LocalFileProvider(folder))
+        # Looking for edits by hand now and then would hit single turns; `file_reopen` measures it.
+        files = await stack.enter_async_context(LocalFileProvider(folder, rescan_seconds=None))
         ours = {"SQLite": _asking(sqlite), "LocalFile": _asking(files)}
         stored = {"SQLite": database, "LocalFile": _index_file(folder)}
         for name, ask in ours.items():

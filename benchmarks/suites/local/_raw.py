@@ -10,17 +10,17 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["RawTable", "durable_write"]
+from storage_providers.providers._sql import Dialect, create_table, table_of
+from storage_providers.providers._sql_write import Shape, put_sql
+
+__all__ = ["RawTable", "SameTable", "durable_write"]
 
 
 class RawTable:
     """One table of documents and the statements for it, without conditions, scopes or checks."""
 
     def __init__(self, path: Path, synchronous: str) -> None:
-        # Made on one thread and used by another, one at a time.
-        self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.execute(f"PRAGMA synchronous = {synchronous}")
+        self.connection = _connect(path, synchronous)
         self.connection.execute(
             "CREATE TABLE todos (id TEXT PRIMARY KEY, body TEXT NOT NULL, version INTEGER NOT NULL)"
         )
@@ -46,6 +46,38 @@ class RawTable:
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
+
+
+class SameTable:
+    """A table as `SQLiteProvider` makes it, and its upsert, without anything around them."""
+
+    def __init__(self, path: Path, synchronous: str) -> None:
+        self._connection = _connect(path, synchronous)
+        table, _ = table_of("todos")
+        for sql in create_table(table):
+            self._connection.execute(sql)
+        self._sql = put_sql(table, Shape(), Dialect())
+        self._encode = msgspec.json.Encoder().encode
+
+    def put_many(self, documents: list[dict[str, Any]]) -> None:
+        """Encode documents and store them in one transaction."""
+        encode = self._encode
+        rows = [("", document["id"], encode(document).decode(), "1") for document in documents]
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany(self._sql, rows)
+        self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    # Made on one thread and used by another, one at a time.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    return connection
 
 
 _PUT = (
