@@ -144,6 +144,10 @@ def interruptible() -> Generator[None]:
     """
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Ctrl-C came before, and asyncio would act on it only after the block.
+            raise KeyboardInterrupt
         yield
     finally:
         signal.signal(signal.SIGINT, handler)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
-from rich import box
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from storage_providers.cli._output import emit
 from storage_providers.cli._text import cell, visible
 from storage_providers.filters import parse_path, value_at
 from storage_providers.protocol import Item
@@ -22,6 +21,7 @@ CHUNK_ROWS = 200
 
 MAX_CELL_WIDTH = 60
 MIN_CELL_WIDTH = 8
+GAP = "  "
 _SHOWN_LAST = ("createdAt", "updatedAt", "expiresAt")
 
 
@@ -69,28 +69,30 @@ class TableWriter:
             self._note(f"not shown: {names} (choose with --fields, or use --format json)")
 
     def _print(self) -> None:
-        header = not self._settled
-        if header:
+        if not self._settled:
             self._settle()
-        table = Table(
-            box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_header=header, show_edge=False
-        )
-        for name, width in self._widths.items():
-            table.add_column(
-                Text(visible(name), no_wrap=True, overflow="ellipsis"),
-                width=width,
-                no_wrap=True,
-                overflow="ellipsis",
-                justify="right" if name in self._numeric else "left",
-            )
-        paths = [self._path(name) for name in self._widths]
+            self._print_header()
+        columns = [
+            (self._path(name), width, name in self._numeric) for name, width in self._widths.items()
+        ]
+        lines: list[str] = []
         for item in self._waiting:
             if self._fields is None:
                 self._hidden.update((key, None) for key in item.document if key not in self._widths)
-            table.add_row(*(_shortened(item, path) for path in paths))
+            cells = [_fitted(_shown(item, path), width, right) for path, width, right in columns]
+            lines.append((GAP.join(cells)).rstrip() + "\n")
         self._waiting.clear()
+        emit("".join(lines))
+
+    def _print_header(self) -> None:
         if self._widths:
-            self._console.print(table)
+            titles = [
+                _fitted(visible(name), width, name in self._numeric)
+                for name, width in self._widths.items()
+            ]
+            rule = "─" * (sum(self._widths.values()) + len(GAP) * (len(titles) - 1))
+            self._console.print(Text(GAP.join(titles).rstrip(), style="bold"), soft_wrap=True)
+            self._console.print(Text(rule, style="dim"), soft_wrap=True)
 
     def _path(self, name: str) -> tuple[str, ...]:
         return (name,) if self._fields is None else parse_path(name)
@@ -100,10 +102,13 @@ class TableWriter:
         self._settled = True
         names = [self._key, *(_keys(self._waiting) if self._fields is None else self._fields)]
         wanted = {
-            name: max(
-                cell_len(visible(name)),
-                *(cell_len(_shortened(item, self._path(name)).plain) for item in self._waiting),
-                1,
+            name: min(
+                max(
+                    cell_len(visible(name)),
+                    *(cell_len(_shown(item, self._path(name))) for item in self._waiting),
+                    1,
+                ),
+                MAX_CELL_WIDTH,
             )
             for name in dict.fromkeys(names)
         }
@@ -129,12 +134,17 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _shortened(item: Item, path: tuple[str, ...]) -> Text:
+def _shown(item: Item, path: tuple[str, ...]) -> str:
     # A cell needs no more than its width, and making megabytes visible takes long.
-    text = visible(cell(item.document, path)[: MAX_CELL_WIDTH + 1])
-    shown = Text(text, no_wrap=True, overflow="ellipsis")
-    shown.truncate(MAX_CELL_WIDTH, overflow="ellipsis")
-    return shown
+    return visible(cell(item.document, path)[: MAX_CELL_WIDTH + 1])
+
+
+def _fitted(text: str, width: int, right: bool) -> str:
+    """Text as wide as its column: filled up, or cut with `…` at the end."""
+    length = cell_len(text)
+    if length > width:
+        return set_cell_size(text, width - 1) + "…"
+    return " " * (width - length) + text if right else text + " " * (width - length)
 
 
 def fit(wanted: dict[str, int], total: int) -> dict[str, int]:
@@ -150,7 +160,7 @@ def fit(wanted: dict[str, int], total: int) -> dict[str, int]:
     """
     names = list(wanted)
     while names:
-        room = total - 2 * (len(names) - 1)
+        room = total - len(GAP) * (len(names) - 1)
         widths = {name: wanted[name] for name in names}
         least = {name: min(wanted[name], MIN_CELL_WIDTH) for name in names[1:]}
         least[names[0]] = wanted[names[0]] if len(names) > 1 else 1
