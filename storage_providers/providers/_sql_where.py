@@ -101,8 +101,6 @@ def field(path: Path, body: str = "body") -> Field:
         owner = body.rpartition(".")[0]
         column = f"{owner}.id" if owner else "id"
         return Field(column, "'text'", "json_each(NULL)", f"json_tree(json_quote({column}))")
-    if not _is_unicode(path):
-        return Field("NULL", "NULL", "json_each(NULL)", "json_tree(NULL)", indexable=False)
     container: str = body
     steps: Path = ()
     for step in path[:-1]:
@@ -143,14 +141,6 @@ def _json_path(steps: Path) -> str:
 def _is_plain(step: str) -> bool:
     """Whether a JSON path can name the key in every SQLite: some end it at the first quote."""
     return '"' not in step
-
-
-def _is_unicode(path: Path) -> bool:
-    try:
-        "".join(path).encode()
-    except UnicodeEncodeError:
-        return False  # No stored document can have such a field.
-    return True
 
 
 def _json(value: object) -> str:

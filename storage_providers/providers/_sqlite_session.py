@@ -26,6 +26,7 @@ from storage_providers.protocol import (
     Address,
     Clear,
     CollectionSpec,
+    Condition,
     Delete,
     Item,
     ItemVersion,
@@ -305,9 +306,9 @@ class Session:
         version = self._new_version()
         results: list[Item | None] = []
         for key, run in itertools.groupby(batch, _run_key):
-            if isinstance(key, tuple):
+            if key is not None:
                 puts = cast("list[Put]", list(run))
-                results += self._put(puts, key[1], version, now, index=len(results))
+                results += self._put(puts, version, now, index=len(results))
                 continue
             for write in run:
                 try:
@@ -318,11 +319,9 @@ class Session:
                     raise
         return results
 
-    def _put(
-        self, puts: list[Put], shape: _sql_write.Shape, version: str, now: int, *, index: int
-    ) -> list[Item]:
+    def _put(self, puts: list[Put], version: str, now: int, *, index: int) -> list[Item]:
         """Puts of one shape into one collection, by one statement."""
-        collection = puts[0].collection
+        collection, shape = puts[0].collection, _sql_write.shape_of(puts[0])
         table, scope = _sql.table_of(collection)
         sql = _sql_write.put_sql(table, shape, self.dialect)
         values, changed, start = _sql_write.put_values, 0, 0
@@ -598,8 +597,8 @@ class Session:
 _NOTHING_READ: Final = QueryStatistics(full_scan=False)
 
 
-def _run_key(write: Write) -> tuple[str, _sql_write.Shape] | str:
-    """Puts with the same key that stand together share one statement."""
+def _run_key(write: Write) -> tuple[str, Condition, str | None, bool] | None:
+    """Puts with the same key that stand together have one shape; `None`: not a put."""
     if isinstance(write, Put):
-        return write.collection, _sql_write.shape_of(write)
-    return write.collection
+        return write.collection, write.condition, write.encoding, write.expires_at_ms is None
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import os
 import sqlite3
@@ -103,7 +104,9 @@ class SQLiteProvider(Provider):
         self._synchronous = synchronous
         self._busy_timeout_seconds = busy_timeout_seconds
         self._collected_ms = 0
-        token = clock.new_id().replace("-", "")
+        # Time and randomness of the id make the token, so that no two providers share one.
+        unique = bytes.fromhex(clock.new_id().replace("-", ""))
+        token = base64.urlsafe_b64encode(unique[:6] + unique[10:]).decode()
         versions = itertools.count()
         self._new_version = lambda: f"{token}{next(versions):x}"
 
