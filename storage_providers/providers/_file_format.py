@@ -22,8 +22,9 @@ __all__ = ["Content", "parse", "render", "version_of", "with_id"]
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some editors put it before UTF-8 text."""
 
-_HUGE_NUMBER: Final = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
-"""A number that may be too large for a double: decoding fails where reading over it does not."""
+_LARGE_EXPONENT: Final = re.compile(rb"[0-9][eE]\+?[0-9]{3}")
+_MANY_DIGITS: Final = re.compile(rb"[0-9]{300}")
+"""Signs of a number too large for a double: decoding fails where reading over it does not."""
 
 MAX_NESTING: Final = 200
 """Deepest nesting of a document, as for those that are stored through the SDK."""
@@ -117,7 +118,7 @@ def _parse_body(text: bytes, encoding: str | None, payload: bytes | None) -> Con
         raise ValueError("nested too deep") from None
     except msgspec.MsgspecError as error:
         raise ValueError(f"not a JSON document ({error})") from None
-    if _HUGE_NUMBER.search(body):
+    if _LARGE_EXPONENT.search(body) or (len(body) > 300 and _MANY_DIGITS.search(body)):
         decode_object(body)
     if body.count(b"[") + body.count(b"{") > MAX_NESTING and _nesting(body) > MAX_NESTING:
         raise ValueError(f"nested deeper than {MAX_NESTING} levels")

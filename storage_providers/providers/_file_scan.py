@@ -15,7 +15,7 @@ from storage_providers.providers._file_writer import os_error, stamp_of
 
 __all__ = ["Scan"]
 
-FILES_AT_ONCE: Final = 2000
+FILES_AT_ONCE: Final = 500
 """Files looked at in one step; other work of the thread comes between steps."""
 
 
