@@ -120,7 +120,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "layers": ("layers",),
     "collection": ("collection", "_models", "_overlay", "_typed", "_validation"),
     "settings": ("settings", "_secrets", "_settings_sources", "_settings_table", "_urls"),
-    "blocking": ("blocking",),
+    "blocking": ("blocking", "_background"),
     "valet": ("valet",),
     "transfer": ("transfer",),
     "testing": ("testing",),
@@ -163,7 +163,8 @@ def imports_of(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module == "storage_providers":
-            yield from (f"storage_providers.{alias.name}" for alias in node.names)
+            names = (alias.name for alias in node.names if alias.name != "__version__")
+            yield from (f"storage_providers.{name}" for name in names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             yield node.module
 
