@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from storage_providers import __version__, _checks
+import storage_providers
+from storage_providers import _checks
 from storage_providers._clock import format_timestamp
 from storage_providers._importing import Candidate, Importer, ImportMode
 from storage_providers.errors import InvalidArgumentError
@@ -91,7 +92,7 @@ async def export_archive(
             entries.append(entry)
             done += entry.count
         manifest = ArchiveManifest(
-            sdk_version=__version__,
+            sdk_version=storage_providers.__version__,
             created_at=format_timestamp(now),
             provider=provider.name,
             collections=tuple(entries),

@@ -17,10 +17,6 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from storage_providers.transfer.legacy._salvage import parse_json
-from storage_providers.transfer.legacy._shape import as_object
-from storage_providers.transfer.legacy._valet_mapping import KINDS, Kind
-
 __all__ = [
     "ArchivedDay",
     "DailyJournal",
@@ -155,6 +151,8 @@ class DailyJournal(msgspec.Struct, kw_only=True, rename=_WIRE_NAMES):
 class ArchivedDay(msgspec.Struct, kw_only=True, rename=_WIRE_NAMES):
     """A day as it was when it was archived.
 
+    `storage_providers.transfer.legacy` reads its files: `archived_planner`, `archived_journal`.
+
     Attributes:
         id: The day, `YYYY-MM-DD`.
         date: The day again.
@@ -170,23 +168,6 @@ class ArchivedDay(msgspec.Struct, kw_only=True, rename=_WIRE_NAMES):
     archived_at: str | None = None
     created_at: str | None = None
     updated_at: str | None = None
-
-    def planner(self) -> DailyPlanner | None:
-        """The plan of the day, if it was archived and can be read."""
-        document = self._document(KINDS["planner"], "planner")
-        return None if document is None else msgspec.convert(document, DailyPlanner)
-
-    def journal(self) -> DailyJournal | None:
-        """The journal of the day, if it was archived and can be read."""
-        document = self._document(KINDS["journal"], "journal")
-        return None if document is None else msgspec.convert(document, DailyJournal)
-
-    def _document(self, kind: Kind, name: str) -> dict[str, Any] | None:
-        if name not in self.files:
-            return None
-        day = as_object(parse_json(self.files[name].encode()).value)
-        fallback = self.archived_at or f"{self.id}T00:00:00.000Z"
-        return kind.read(day, self.id, fallback).document if day else None
 
 
 class UserSettings(msgspec.Struct, kw_only=True, rename=_WIRE_NAMES):

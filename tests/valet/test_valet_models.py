@@ -15,7 +15,7 @@ from storage_providers.collection import Collection
 from storage_providers.errors import InvalidDocumentError
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.providers.sqlite import SQLiteProvider
-from storage_providers.transfer.legacy import ValetFolder
+from storage_providers.transfer.legacy import ValetFolder, archived_journal, archived_planner
 from storage_providers.valet import (
     VALET_COLLECTIONS,
     ArchivedDay,
@@ -140,18 +140,22 @@ def test_archived_days_can_be_looked_into(tmp_path: Path) -> None:
         async with InMemoryProvider() as provider:
             await filled(provider, tmp_path)
             days = (await Collection(provider, "archived_days", ArchivedDay).list()).items
-            planner = next(day.value.planner() for day in days if "planner" in day.value.files)
+            planner = next(
+                archived_planner(day.value) for day in days if "planner" in day.value.files
+            )
             assert planner is not None
             current = await Collection(provider, "daily_planners", DailyPlanner).read(planner.id)
             assert current is not None
             assert planner == current.value
-            journal = next(day.value.journal() for day in days if "journal" in day.value.files)
+            journal = next(
+                archived_journal(day.value) for day in days if "journal" in day.value.files
+            )
             assert journal is not None
             assert isinstance(journal.entries[0], JournalEntry)
 
     asyncio.run(check())
     broken = ArchivedDay(id="2025-01-01", date="2025-01-01", files={"planner": "{"})
-    assert (broken.planner(), broken.journal()) == (None, None)
+    assert (archived_planner(broken), archived_journal(broken)) == (None, None)
 
 
 def test_declared_indexes_answer_the_usual_questions(tmp_path: Path) -> None:
