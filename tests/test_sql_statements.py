@@ -116,6 +116,21 @@ def test_indexes_are_used(where: Any, order_by: tuple[str, ...], plan: str) -> N
         assert "ORDER BY" not in actual
 
 
+@pytest.mark.parametrize("order_by", [(), ("-id",), ("n",)])
+@pytest.mark.parametrize("where", [{"tags": {"$contains": "x"}}, {"$text": "x", "n": {"$gt": 0}}])
+def test_side_tables_name_the_rows(where: Any, order_by: tuple[str, ...]) -> None:
+    """Members and words are looked up, and only their rows are read, on later pages too."""
+    indexes = (Index.of("n"), Index.of("tags", each=True))
+    spec = CollectionSpec(collection="t", indexes=indexes, text_fields=("tags",))
+    table = Table(*({"id": f"{n:03}", "n": n, "tags": ["x"]} for n in range(30)), spec=spec)
+    plans = table.plans(where, order_by)
+    page = table.page(where, order_by, limit=3)
+    plans += table.plans(where, order_by, limit=3, cursor=page.cursor)
+    for plan in plans:
+        assert "USING INTEGER PRIMARY KEY (rowid=?)" in plan, plan
+        assert "each:tags" in plan or "VIRTUAL TABLE INDEX" in plan, plan
+
+
 @pytest.mark.parametrize("order_by", [("kind", "due"), ("-kind", "-due"), ("due", "-n"), ("-n",)])
 def test_every_stage_of_a_cursor_is_a_range(order_by: tuple[str, ...]) -> None:
     """Continuing a listing along an index never reads what was passed already, nor sorts."""
@@ -126,6 +141,15 @@ def test_every_stage_of_a_cursor_is_a_range(order_by: tuple[str, ...]) -> None:
     for plan in plans:
         assert "(scope=? AND " in plan
         assert "ORDER BY" not in plan
+
+
+def test_a_list_of_values_is_looked_up_on_every_page() -> None:
+    """A page in the order of ids does not read all ids to find a few values."""
+    table = Table(*numbered(50), spec=DECLARED)
+    where = {"n": {"$in": [1, 5, 9, 20]}}
+    cursor = table.page(where, limit=2).cursor
+    (plan,) = table.plans(where, limit=2, cursor=cursor)
+    assert "by:n" in plan
 
 
 def test_without_an_index_a_cursor_asks_once() -> None:

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from storage_providers.filters import (
+    And,
+    Compare,
+    Node,
     Order,
     Path,
     Scalar,
+    Text,
     decode_cursor,
     encode_cursor,
     parse_order,
@@ -46,10 +50,12 @@ class Access(NamedTuple):
     Attributes:
         sources: Side tables that answer conditions.
         ordered: Fields that an index can deliver in order.
+        leading: Fields that stand first in an index, so that it finds their values.
     """
 
     sources: Sources = Sources()
     ordered: frozenset[Path] = frozenset()
+    leading: frozenset[Path] = frozenset()
 
 
 def compile_query(query: Query, access: Access, now_ms: int, *, dialect: Dialect) -> Select:
@@ -67,11 +73,15 @@ def compile_query(query: Query, access: Access, now_ms: int, *, dialect: Dialect
     """
     table, scope = table_of(query.collection)
     parameters = Parameters(scope, now_ms)
-    condition = compile_condition(parse_where(query.where), parameters, access.sources)
+    node = parse_where(query.where)
+    condition = compile_condition(node, parameters, access.sources)
     order = parse_order(query.order_by)
-    # Without statistics SQLite takes a scope for a tenth of the table or less, and would rather
-    # read all of it in order than look up a few values and sort them.
-    matching = f"FROM {table} WHERE likelihood(scope=?1,0.9) AND {live('?2')} AND body IS NOT NULL"
+    # Without statistics SQLite takes a scope for a few rows, and would rather read all of them in
+    # order than look up some and sort. A plus sign forbids it the index of a column.
+    by_row, by_value = _looked_up(node, access)
+    scope_column = "+scope" if by_row else "scope"
+    id_column = "+id" if order[0].path == ("id",) and (by_row or by_value) else "id"
+    matching = f"FROM {table} WHERE {scope_column}=?1 AND {live('?2')} AND body IS NOT NULL"
     if condition is not None:
         matching += f" AND {condition}"
     total = None
@@ -84,9 +94,13 @@ def compile_query(query: Query, access: Access, now_ms: int, *, dialect: Dialect
         return Select((), total, 0)
     values = tuple(parameters.values)
     stages: list[Statement] = []
-    for after, open_order, parameters in _continuations(query, order, access.ordered, values):
+    for after, open_order, parameters in _continuations(
+        query, order, access.ordered, values, id_column
+    ):
         ordering = ",".join(
-            f"{field(part.path).value}{' DESC' if part.descending else ''}" for part in open_order
+            (id_column if part.path == ("id",) else field(part.path).value)
+            + (" DESC" if part.descending else "")
+            for part in open_order
         )
         sql = f"SELECT {item_columns(dialect)} {matching}{after} ORDER BY {ordering} "
         sql += f"LIMIT {parameters.add(rows_wanted)}"
@@ -94,6 +108,26 @@ def compile_query(query: Query, access: Access, now_ms: int, *, dialect: Dialect
             sql += f" OFFSET {parameters.add(min(query.offset, _MOST_ROWS))}"
         stages.append(Statement(sql, tuple(parameters.values)))
     return Select(tuple(stages), total, rows_wanted)
+
+
+def _looked_up(node: Node | None, access: Access) -> tuple[bool, bool]:
+    """Whether side tables name the rows to look at, and whether an index has a list of values."""
+    by_row = by_value = False
+    for part in _conjuncts(node):
+        if isinstance(part, Text):
+            by_row = True
+        elif isinstance(part, Compare):
+            by_row |= part.operator == "contains" and part.path in access.sources.members
+            by_value |= part.operator == "in" and part.path in access.leading
+    return by_row, by_value
+
+
+def _conjuncts(node: Node | None) -> list[Node]:
+    if node is None:
+        return []
+    if isinstance(node, And):
+        return [each for part in node.parts for each in _conjuncts(part)]
+    return [node]
 
 
 def next_cursor(query: Query, last: Item, dialect: Dialect) -> str:
@@ -117,12 +151,22 @@ class _Continuation(NamedTuple):
 
 
 def _continuations(
-    query: Query, order: Sequence[Order], ordered: frozenset[Path], values: tuple[object, ...]
+    query: Query,
+    order: Sequence[Order],
+    ordered: frozenset[Path],
+    values: tuple[object, ...],
+    id_column: str,
 ) -> list[_Continuation]:
     if query.cursor is None:
         return [_Continuation("", order, Parameters(*values))]
     keys = decode_cursor(query)
-    if order[0].path != ("id",) and order[0].path not in ordered:
+    if order[0].path == ("id",):
+        # Ids are never the same and never NULL.
+        parameters = Parameters(*values)
+        sign = "<" if order[0].descending else ">"
+        beyond = f" AND {id_column}{sign}{parameters.add(keys[0])}"
+        return [_Continuation(beyond, order[:1], parameters)]
+    if order[0].path not in ordered:
         # Without an index every statement reads everything: ask once.
         parameters = Parameters(*values)
         return [_Continuation(f" AND {_after(order, keys, parameters)}", order, parameters)]
@@ -130,7 +174,7 @@ def _continuations(
     # is the same for all of a range is left out of its order: SQLite would sort by it.
     found: list[_Continuation] = []
     for depth in range(len(order) - 1, -1, -1):
-        for kind in range(2):
+        for kind in range(2):  # What is less than a value, then NULL.
             parameters = Parameters(*values)
             conditions = [
                 _same(part, key, parameters)

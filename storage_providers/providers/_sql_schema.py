@@ -31,6 +31,7 @@ def access_of(spec: CollectionSpec | None, collection: str) -> Access:
         return Access()
     name = collection.rpartition("/")[2]
     ordered: set[Path] = set()
+    leading: set[Path] = set()
     members: dict[Path, str] = {}
     for index in spec.indexes:
         if index.each:
@@ -38,9 +39,11 @@ def access_of(spec: CollectionSpec | None, collection: str) -> Access:
                 _object_name(name, index)
             )
         elif _can_be_made(index):
-            ordered.update(parse_path(item.removeprefix("-")) for item in index.fields)
+            paths = [parse_path(item.removeprefix("-")) for item in index.fields]
+            ordered.update(paths)
+            leading.add(paths[0])
     text = quoted(_text_name(name, spec.text_fields)) if spec.text_fields else None
-    return Access(Sources(members, text), frozenset(ordered))
+    return Access(Sources(members, text), frozenset(ordered), frozenset(leading))
 
 
 def existing_objects(collection: str) -> Statement:
