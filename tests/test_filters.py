@@ -141,11 +141,9 @@ def test_ranges_are_ordered(path: str, bound: Any, document: JsonObject) -> None
     assert matches({path: {"$gte": bound}}, document) is (greater or equal)
 
 
-@given(documents(), documents(), order_bys())
-def test_ranges_agree_with_the_order(
-    left: JsonObject, right: JsonObject, order_by: tuple[str, ...]
-) -> None:
-    """For one field, documents that a range tells apart are so ordered."""
+@given(documents(), documents())
+def test_ranges_agree_with_the_order(left: JsonObject, right: JsonObject) -> None:
+    """Documents that a range on a field tells apart are so ordered by that field."""
     path = escaped(FIELDS[0])
     value = sortable(right.get(FIELDS[0]))
     order = parse_order((path,))
@@ -186,7 +184,8 @@ def test_the_order_is_total(found: list[JsonObject], order_by: tuple[str, ...]) 
     def key(document: JsonObject) -> SortKey:
         return sort_key(document, order)
 
-    forwards, backwards = sorted(found, key=key), sorted(found[::-1], key=key)
+    turned = found[::-1]
+    forwards, backwards = sorted(found, key=key), sorted(turned, key=key)
     assert keys(forwards) == keys(backwards)
     for left, right in itertools.pairwise(forwards):
         assert not sort_key(right, order) < sort_key(left, order)

@@ -52,7 +52,7 @@ def test_the_base_offers_the_whole_contract() -> None:
 
 
 def test_every_word_is_public() -> None:
-    """What `__all__` names is there, sorted apart from case."""
+    """What `__all__` names is there."""
     assert all(hasattr(protocol, name) for name in protocol.__all__)
 
 

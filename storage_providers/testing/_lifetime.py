@@ -53,6 +53,8 @@ class LifetimeCases:
         self, scene: Scene, value: Callable[[StorageProvider], Awaitable[Any]]
     ) -> None:
         """Every verb of a new provider says to connect first."""
+        if not _can(scene, value):
+            return
         with pytest.raises(ProviderClosedError, match="connect"):
             await value(scene.provider)
 
@@ -61,6 +63,8 @@ class LifetimeCases:
         self, scene: Scene, value: Callable[[StorageProvider], Awaitable[Any]]
     ) -> None:
         """Every verb of a closed provider says so, whatever it did before."""
+        if not _can(scene, value):
+            return
         await scene.provider.create_item(THINGS, {"id": "a"})
         await scene.provider.declared(THINGS)
         await scene.provider.disconnect()
@@ -152,6 +156,11 @@ class LifetimeCases:
         assert await other.read_item(THINGS, "a") is None
         assert await other.count_items(THINGS) == 0
         assert await other.collections() == []
+
+
+def _can(scene: Scene, call: Callable[[StorageProvider], Awaitable[Any]]) -> bool:
+    """Whether the provider has this verb at all; what it lacks is refused open or closed."""
+    return scene.capabilities.conditional_write or call is not VERBS["modify_item"]
 
 
 async def _fail_inside(provider: StorageProvider) -> None:
