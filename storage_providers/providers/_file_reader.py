@@ -8,7 +8,7 @@ import time
 import unicodedata
 from typing import Final
 
-from storage_providers.errors import CorruptItemError, StorageError
+from storage_providers.errors import CorruptItemError
 from storage_providers.protocol import Item
 from storage_providers.providers._file_format import Content, parse, version_of, with_id
 from storage_providers.providers._file_names import (
@@ -20,7 +20,7 @@ from storage_providers.providers._file_names import (
 )
 from storage_providers.providers._file_writer import os_error, stamp_of
 
-__all__ = ["Found", "find"]
+__all__ = ["Found", "corrupt_file", "find"]
 
 RACY_NS: Final = 2_000_000_000
 """Coarsest file times in use, nanoseconds (FAT: 2 s). A file changed within that long before it is
@@ -123,7 +123,7 @@ def find(path: str) -> Found | None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise _unreadable(error, path + suffix) from error
+            raise os_error(error, path + suffix) from error
         if read is not None:
             raw, stamp = read
             stem = unicodedata.normalize("NFC", os.path.basename(path))
@@ -144,7 +144,3 @@ def _read(path: str) -> tuple[bytes, int] | None:
         os.close(file)
     is_racy = time.time_ns() - status.st_mtime_ns < RACY_NS
     return b"".join(chunks), 0 if is_racy else stamp_of(status)
-
-
-def _unreadable(error: OSError, path: str) -> StorageError:
-    return os_error(error, path)

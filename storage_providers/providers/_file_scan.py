@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final
 
 from storage_providers.providers._file_index import FileIndex
@@ -55,8 +54,15 @@ class Scan:
                     name = entry.name
                     if not is_document(name):
                         continue
-                    with suppress(FileNotFoundError):
-                        self._look_at(entry, name, stamps)
+                    # A hundred thousand files come by here: every call counts.
+                    try:
+                        status = entry.stat()
+                    except FileNotFoundError:
+                        continue
+                    if (name.endswith(PLAIN_SUFFIX) or self._stands_alone(name)) and stat.S_ISREG(
+                        status.st_mode
+                    ):
+                        stamps[row_name(name.rpartition(".")[0])] = stamp_of(status)
                     if len(stamps) >= FILES_AT_ONCE:
                         seen += len(stamps)
                         yield self._index.differing(self._collection, stamps)
@@ -72,17 +78,10 @@ class Scan:
         if self._index.count_files(self._collection) != seen:
             yield from self._gone()
 
-    def _look_at(self, entry: os.DirEntry[str], name: str, stamps: dict[str, int]) -> None:
-        status = entry.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return
-        if name.endswith(ENCODED_SUFFIX):
-            stem = name[: -len(ENCODED_SUFFIX)]
-            if os.path.exists(os.path.join(self._folder, stem + PLAIN_SUFFIX)):
-                return
-        else:
-            stem = name[: -len(PLAIN_SUFFIX)]
-        stamps[row_name(stem)] = stamp_of(status)
+    def _stands_alone(self, name: str) -> bool:
+        """Whether an encoded document has no plain file beside it, which would hide it."""
+        stem = name[: -len(ENCODED_SUFFIX)]
+        return not os.path.exists(os.path.join(self._folder, stem + PLAIN_SUFFIX))
 
     def _gone(self) -> Iterator[list[str]]:
         last = ""
