@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import struct
 import subprocess
 import sys
@@ -84,6 +85,8 @@ def _converse(controller: int, answers: Sequence[str]) -> bytes:
         if left and shown.count(b"[y/N]") > len(answers) - len(left):
             os.write(controller, left.pop(0).encode())
         try:
+            ready = select.select([controller], [], [], 60)[0]
+            assert ready, f"nothing more was shown in a minute after {shown!r}"
             chunk = os.read(controller, 65536)
         except OSError:  # Linux says so when the last process has closed the terminal
             return shown

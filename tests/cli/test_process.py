@@ -13,6 +13,9 @@ import pytest
 
 from tests.cli.conftest import Cli
 
+# What happens outside the provider needs trying once; every child takes its time to start.
+ONE_PROVIDER = pytest.mark.parametrize("cli", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 def many(cli: Cli) -> Cli:
@@ -65,6 +68,7 @@ def test_a_pipeline(many: Cli) -> None:
     assert many("count", "copies").out == "2000\n"
 
 
+@ONE_PROVIDER
 def test_on_a_terminal_there_is_a_table(cli: Cli) -> None:
     """A terminal gets a table that fits it, and no escape sequence out of a document."""
     cli(
@@ -85,6 +89,7 @@ def test_on_a_terminal_there_is_a_table(cli: Cli) -> None:
     assert not {"\x1b", "\x9b", "\x07"} & set(shown)
 
 
+@ONE_PROVIDER
 def test_a_question_on_a_terminal(cli: Cli) -> None:
     """`rm` asks; no and the return key remove nothing, yes does, Ctrl-C ends it."""
     cli("put", "todos", '{"id": "a"}')
@@ -100,6 +105,7 @@ def test_a_question_on_a_terminal(cli: Cli) -> None:
         assert cli("count", "todos").out == f"{left}\n"
 
 
+@ONE_PROVIDER
 def test_colours_only_where_they_are_wanted(cli: Cli) -> None:
     """Nothing but text goes into a pipe."""
     cli("put", "todos", '{"id": "a"}')
@@ -109,6 +115,7 @@ def test_colours_only_where_they_are_wanted(cli: Cli) -> None:
     assert "\x1b" not in child.stdout + child.stderr
 
 
+@ONE_PROVIDER
 def test_debug_shows_the_traceback(cli: Cli) -> None:
     """`--debug` before or after the command, or the variable: where it happened, then the line."""
     for arguments, environment in (
@@ -123,6 +130,7 @@ def test_debug_shows_the_traceback(cli: Cli) -> None:
         assert child.returncode == 2
 
 
+@ONE_PROVIDER
 def test_the_url_can_follow_the_command(cli: Cli, tmp_path: Path) -> None:
     """`--url` behind the command counts more than the one before it; so does it than settings."""
     cli("put", "todos", '{"id": "a"}')
