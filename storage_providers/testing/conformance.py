@@ -33,28 +33,33 @@ from __future__ import annotations
 import pytest
 
 _MODULES = (
+    "batches",
     "concurrency",
     "conditions",
     "corrupt",
     "crud",
     "declare",
+    "encoding",
     "expiry",
     "lifetime",
     "paging",
     "privacy",
     "queries",
     "scopes",
+    "text",
     "values",
     "harness",
 )
 pytest.register_assert_rewrite(*(f"storage_providers.testing._{name}" for name in _MODULES))
 
+from storage_providers.testing._batches import BatchCases  # noqa: E402
 from storage_providers.testing._concurrency import ConcurrencyCases  # noqa: E402
 from storage_providers.testing._conditions import ConditionCases  # noqa: E402
 from storage_providers.testing._corrupt import CorruptCases  # noqa: E402
 from storage_providers.testing._crud import CrudCases  # noqa: E402
 from storage_providers.testing._declare import DeclareCases  # noqa: E402
-from storage_providers.testing._expiry import EncodingCases, ExpiryCases, TextCases  # noqa: E402
+from storage_providers.testing._encoding import EncodingCases  # noqa: E402
+from storage_providers.testing._expiry import ExpiryCases  # noqa: E402
 from storage_providers.testing._harness import (  # noqa: E402
     Backend,
     CaseCounts,
@@ -69,6 +74,7 @@ from storage_providers.testing._paging import PagingCases  # noqa: E402
 from storage_providers.testing._privacy import LegacyCases, PrivacyCases  # noqa: E402
 from storage_providers.testing._queries import QueryCases  # noqa: E402
 from storage_providers.testing._scopes import ScopeCases  # noqa: E402
+from storage_providers.testing._text import TextCases  # noqa: E402
 from storage_providers.testing._values import ValueCases  # noqa: E402
 
 __all__ = [
@@ -84,6 +90,7 @@ __all__ = [
 
 
 class ProviderConformance(
+    BatchCases,
     ConcurrencyCases,
     ConditionCases,
     CorruptCases,
@@ -91,13 +98,13 @@ class ProviderConformance(
     DeclareCases,
     EncodingCases,
     ExpiryCases,
-    TextCases,
     LifetimeCases,
     PagingCases,
     LegacyCases,
     PrivacyCases,
     QueryCases,
     ScopeCases,
+    TextCases,
     ValueCases,
 ):
     """Every case of the contract; a subclass supplies the fixture `backend`."""
