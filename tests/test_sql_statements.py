@@ -369,6 +369,23 @@ def test_encoded_and_broken_documents_are_not_patched() -> None:
     refused(table, CorruptItemError, Patch("t", "broken", {"n": 1}))
 
 
+@pytest.mark.parametrize("order_by", [("kind", "-id", "n"), ("-kind", "id", "-n"), ("id", "n")])
+def test_what_stands_behind_the_id_orders_nothing(order_by: tuple[str, ...]) -> None:
+    """Pages continue all the same, with and without an index."""
+    for spec in (None, DECLARED):
+        table = Table(*numbered(9), spec=spec)
+        found: list[str] = []
+        cursor = None
+        while True:
+            page = table.page(None, order_by, limit=2, cursor=cursor)
+            found += [item.id for item in page.items]
+            cursor = page.cursor
+            if cursor is None:
+                break
+        assert found == table.ids(None, order_by)
+        assert len(found) == 9
+
+
 def test_wrong_cursors() -> None:
     """They are refused before anything is read."""
     table = Table(*numbered(9))

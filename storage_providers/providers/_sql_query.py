@@ -76,6 +76,8 @@ def compile_query(query: Query, access: Access, now_ms: int, *, dialect: Dialect
     node = parse_where(query.where)
     condition = compile_condition(node, parameters, access.sources)
     order = parse_order(query.order_by)
+    # No two documents share an id: what stands behind it orders nothing.
+    order = order[: 1 + [part.path for part in order].index(("id",))]
     # Without statistics SQLite takes a scope for a few rows, and would rather read all of them in
     # order than look up some and sort. A plus sign forbids it the index of a column.
     by_row, by_value = _looked_up(node, access)
@@ -159,13 +161,13 @@ def _continuations(
 ) -> list[_Continuation]:
     if query.cursor is None:
         return [_Continuation("", order, Parameters(*values))]
-    keys = decode_cursor(query)
+    keys = decode_cursor(query)[: len(order)]
     if order[0].path == ("id",):
         # Ids are never the same and never NULL.
         parameters = Parameters(*values)
         sign = "<" if order[0].descending else ">"
-        beyond = f" AND {id_column}{sign}{parameters.add(keys[0])}"
-        return [_Continuation(beyond, order[:1], parameters)]
+        condition = f" AND {id_column}{sign}{parameters.add(keys[0])}"
+        return [_Continuation(condition, order[:1], parameters)]
     if order[0].path not in ordered:
         # Without an index every statement reads everything: ask once.
         parameters = Parameters(*values)

@@ -15,7 +15,6 @@ from typing import Any, Final, cast
 import msgspec
 
 from storage_providers._clock import Clock
-from storage_providers._json import MAX_DEPTH, decode_object
 from storage_providers.errors import (
     BatchError,
     CorruptItemError,
@@ -41,6 +40,14 @@ from storage_providers.protocol import (
 )
 from storage_providers.providers import _sql, _sql_query, _sql_schema, _sql_write
 from storage_providers.providers._sql_query import Access
+from storage_providers.providers._sqlite_rows import (
+    BrokenRowsError,
+    MissingSideTableError,
+    are_documents,
+    is_document,
+    is_malformed,
+    missing_table,
+)
 
 __all__ = ["BrokenRowsError", "MissingSideTableError", "Session", "missing_table"]
 
@@ -49,65 +56,6 @@ ROWS_TOGETHER: Final = 50
 
 PLANS_KEPT: Final = 512
 """Statements whose plan is remembered for `Page.statistics`."""
-
-
-class _AnyObject(msgspec.Struct):
-    """Any JSON object: decoding to it checks the JSON and keeps nothing."""
-
-
-_check_object = msgspec.json.Decoder(_AnyObject).decode
-_check_objects = msgspec.json.Decoder(list[_AnyObject]).decode
-
-_SHALLOW_BYTES: Final = 2 * MAX_DEPTH
-"""Shorter JSON can't be nested too deep: every level takes two brackets."""
-
-
-class BrokenRowsError(Exception):
-    """A query met rows that are no JSON objects; `set_aside_broken`, then ask again."""
-
-
-def is_document(body: bytes | None) -> bool:
-    """Whether these bytes are a JSON object that can be decoded."""
-    if body is None:
-        return False
-    try:
-        _check_object(body)
-        # What is passed over is not looked at closely: not its text, not its depth.
-        if not body.isascii():
-            body.decode()
-        if len(body) > _SHALLOW_BYTES and body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-            decode_object(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-class MissingSideTableError(Exception):
-    """A side table is gone: another process dropped the declaration that asked for it."""
-
-
-def missing_table(error: sqlite3.Error) -> str | None:
-    """The table that an error says is not there."""
-    message = str(error)
-    prefix = "no such table: "
-    return message[len(prefix) :] if message.startswith(prefix) else None
-
-
-def _is_malformed(error: sqlite3.Error) -> bool:
-    return str(error) == "malformed JSON"
-
-
-def are_documents(bodies: list[bytes]) -> bool:
-    """Whether all of these are as `is_document` asks; much faster than one by one."""
-    if max(map(len, bodies), default=0) > _SHALLOW_BYTES:
-        return all(map(is_document, bodies))
-    joined = b"[" + b",".join(bodies) + b"]"
-    try:
-        if not joined.isascii():
-            joined.decode()
-        return len(_check_objects(joined)) == len(bodies)
-    except (ValueError, RecursionError):
-        return False
 
 
 class Session:
@@ -374,7 +322,7 @@ class Session:
                     patch, self._look_at(patch, now), limit_bytes
                 ) or StorageError("the row was not patched, though nothing stands in its way")
         except sqlite3.OperationalError as error:
-            if _is_malformed(error):
+            if is_malformed(error):
                 raise self.corrupt(patch.collection, patch.id) from error
             raise
         return Item(patch.collection, patch.id, version, rows[0][0])
@@ -418,7 +366,7 @@ class Session:
                 raise MissingSideTableError from error
             if table is not None:
                 return Page(total=0 if query.total else None, statistics=_NOTHING_READ)
-            if _is_malformed(error):
+            if is_malformed(error):
                 raise BrokenRowsError from error
             raise
 
@@ -549,7 +497,7 @@ class Session:
         try:
             self._declare(spec)
         except sqlite3.OperationalError as error:
-            if not _is_malformed(error):
+            if not is_malformed(error):
                 raise
             self.set_aside_broken(spec.collection)
             self._declare(spec)
