@@ -161,7 +161,8 @@ class FileIndex:
         connection.execute("PRAGMA journal_mode=WAL")
         # What a power failure takes from the index, the files' stamps bring back.
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA cache_size=-16000")
+        # KiB. A scan touches every page; 16 MB of them were no faster than these.
+        connection.execute("PRAGMA cache_size=-4000")
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
         if schema == 0 and create:
             with self._transaction(connection):
