@@ -69,6 +69,9 @@ class Odd:
     def plain(self, number: int) -> tuple[int, str]:
         return number, threading.current_thread().name
 
+    def kind(self, value: object) -> str:
+        return type(value).__name__
+
     async def fail(self) -> None:
         raise_deep()
 
@@ -226,6 +229,8 @@ def test_collections_and_facades_together() -> None:
         assert store != provider
         assert todos.name == "todos"
         assert blocking(Odd()).same(store) == store
+        assert blocking(Odd()).kind(store) == "InMemoryProvider"
+        assert blocking(Odd()).kind(value=store) == "InMemoryProvider"
 
 
 def test_layers_are_wrapped_in_turn() -> None:
@@ -499,7 +504,8 @@ INTERRUPT = """
             try:
                 await asyncio.Event().wait()
             finally:
-                await asyncio.sleep(0)
+                for _ in range(2000):  # long enough for a caller that does not wait to be ahead
+                    await asyncio.sleep(0)
                 state.append("cleaned")
 
         async def _read(self, addresses):
