@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +21,14 @@ def _order(document: dict[str, Any]) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def open_tinydb(folder: Path, documents: list[dict[str, Any]]) -> AsyncIterator[PageOf]:
+async def open_tinydb(
+    folder: Path, documents: list[dict[str, Any]]
+) -> AsyncGenerator[PageOf, None]:
     """TinyDB with its own storage, filled by one insert."""
     from tinydb import TinyDB, where
 
     with TinyDB(folder / "tiny.json") as database:
-        database.insert_multiple(documents)
+        database.insert_multiple(documents)  # pyright: ignore[reportUnknownMemberType]
 
         async def ask(day: str) -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = [
@@ -38,7 +40,9 @@ async def open_tinydb(folder: Path, documents: list[dict[str, Any]]) -> AsyncIte
 
 
 @asynccontextmanager
-async def open_py_key_value(folder: Path, documents: list[dict[str, Any]]) -> AsyncIterator[PageOf]:
+async def open_py_key_value(
+    folder: Path, documents: list[dict[str, Any]]
+) -> AsyncGenerator[PageOf, None]:
     """py-key-value's FileTreeStore. It can't list its keys, so it is told them."""
     from key_value.aio.stores.filetree import FileTreeStore
 
