@@ -15,11 +15,12 @@ wheel=("$room"/storage_providers-*.whl)
 "$room/venv/bin/python" -m pip install --quiet --disable-pip-version-check "${wheel[0]}[testing]"
 
 mkdir "$room/suite"
-cp tests/test_conformance.py tests/conftest.py "$room/suite"
+cp -r tests/test_conformance.py tests/conftest.py tests/providers "$room/suite"
 cd "$room/suite"
 unset PYTHONPATH
 "$room/venv/bin/python" -c '
 import sys, storage_providers
 home = storage_providers.__file__
 sys.exit(None if home.startswith(sys.prefix) else f"not the installed package: {home}")'
-"$room/venv/bin/python" -m pytest -q -W error -p no:cacheprovider -c /dev/null --rootdir . .
+"$room/venv/bin/python" -m pytest -q -W error -p no:cacheprovider --import-mode=importlib \
+  -c /dev/null --rootdir . test_conformance.py $(grep -l ProviderConformance providers/*.py)
