@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from storage_providers.providers._sqlite_errors import translated
 from storage_providers.providers._sqlite_session import Session
 
 __all__ = ["ReadingWorker", "Worker", "WritingWorker"]
+
+_LOGGER = logging.getLogger("storage_providers")
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -125,7 +128,7 @@ class Worker:
                     break
                 job = queue.get()
             if jobs:
-                self._reply(self._perform(jobs))
+                self._reply(self._settle(jobs))
                 del jobs
             if job is None:
                 break
@@ -133,6 +136,16 @@ class Worker:
             self.connection.close()
         if self._closed is not None:
             self._reply([(self._closed, None, None)])
+
+    def _settle(self, jobs: list[Job]) -> list[Answer]:
+        """Answer every job, come what may: whoever waits on a dead thread waits for ever."""
+        try:
+            return self._perform(jobs)
+        except Exception as error:  # noqa: BLE001  # It is raised where the jobs are awaited.
+            with contextlib.suppress(AttributeError, sqlite3.Error):
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+            return [(future, None, error) for future, *_ in jobs]
 
     def _perform(self, jobs: list[Job]) -> list[Answer]:
         return [self._answer(job) for job in jobs]
@@ -208,7 +221,10 @@ class WritingWorker(Worker):
     def _reply(self, answers: list[Answer]) -> None:
         super()._reply(answers)
         if self.after_round is not None and not self._closing:
-            self.after_round()
+            try:
+                self.after_round()
+            except Exception:
+                _LOGGER.exception("what the writing thread does between rounds failed")
 
     def _perform(self, jobs: list[Job]) -> list[Answer]:
         answers: list[Answer] = []

@@ -464,3 +464,41 @@ def test_a_query_that_never_settles(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 await provider.query([Query("t")])
 
     run(scenario())
+
+
+def test_a_fault_of_ours_hangs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong in a round itself is raised to all who wait, and the next round works."""
+
+    async def scenario() -> None:
+        async with SQLiteProvider(tmp_path / "a.db") as provider:
+            await provider.put_item("t", {"id": "a"})
+            with monkeypatch.context() as broken:
+                broken.setattr(type(provider._reader), "_perform", _raise)
+                broken.setattr(type(provider._writer), "_perform", _raise)
+                calls = [provider.read_item("t", "a"), provider.put_item("t", {"id": "b"})]
+                results = await asyncio.gather(*calls, return_exceptions=True)
+            assert [type(result) for result in results] == [ZeroDivisionError] * 2
+            assert await provider.read_item("t", "a") is not None
+            assert await provider.read_item("t", "b") is None
+            await provider.put_item("t", {"id": "b"})
+
+    run(scenario())
+
+
+def _raise(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+def test_a_fault_between_rounds_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Collecting expired documents may fail without ending the writing thread."""
+
+    async def scenario() -> None:
+        async with SQLiteProvider(tmp_path / "a.db") as provider:
+            monkeypatch.setattr(provider._writer, "after_round", lambda: _raise())
+            await provider.put_item("t", {"id": "a"})
+            await provider.put_item("t", {"id": "b"})
+
+    run(scenario())
+    assert "between rounds" in caplog.text
