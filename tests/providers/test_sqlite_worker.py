@@ -496,7 +496,7 @@ def test_a_fault_between_rounds_is_logged(
 
     async def scenario() -> None:
         async with SQLiteProvider(tmp_path / "a.db") as provider:
-            monkeypatch.setattr(provider._writer, "after_round", lambda: _raise())
+            monkeypatch.setattr(provider._writer, "after_round", _raise)
             await provider.put_item("t", {"id": "a"})
             await provider.put_item("t", {"id": "b"})
 
