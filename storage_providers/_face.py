@@ -140,7 +140,8 @@ class FriendlyFace(ABC):
             OutcomeUnknownError: The connection broke after sending; read before trying again.
         """
         condition = IF_PRESENT if if_version is None else IfVersion(if_version)
-        patch = Patch(collection, item_id, self._stamped_changes(changes), condition)
+        stamped = self._stamped_changes(changes, format_timestamp(self.clock.stamp_ms()))
+        patch = Patch(collection, item_id, stamped, condition)
         return _stored(await self.write((patch,)))[0]
 
     async def modify_item(
@@ -263,7 +264,7 @@ class FriendlyFace(ABC):
         return _stored(
             await self.write(
                 [
-                    Patch(collection, item_id, {**change, "updatedAt": stamp})
+                    Patch(collection, item_id, self._stamped_changes(change, stamp))
                     for item_id, change in changes.items()
                 ]
             )
@@ -451,8 +452,11 @@ class FriendlyFace(ABC):
             stamped["expiresAt"] = expiry
         return stamped
 
-    def _stamped_changes(self, changes: Mapping[str, Any]) -> JsonObject:
-        return {**changes, "updatedAt": format_timestamp(self.clock.stamp_ms())}
+    def _stamped_changes(self, changes: Mapping[str, Any], stamp: str) -> JsonObject:
+        stamped = {**changes, "updatedAt": stamp}
+        if "createdAt" in changes:
+            stamped["createdAt"] = _timestamp(changes["createdAt"], "createdAt")
+        return stamped
 
     def _modified(
         self, item: Item, change: Callable[[JsonObject], Mapping[str, Any]]

@@ -45,9 +45,9 @@ class TypedPage(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         items: The documents, in order.
         cursor: Continues the listing; `None`: this was the last page.
         total: All matching documents, if asked for, those that do not fit the model included.
-        corrupt: Documents that are not among `items`: `CorruptItemError` for those of the whole
-            collection that can't be read (on the first page only), `InvalidDocumentError` for
-            those of this page that do not fit the model.
+        corrupt: Documents that are not among `items`: `CorruptItemError` for those
+            that can't be read, as `Page.corrupt`, and `InvalidDocumentError` for those of this
+            page that do not fit the model.
         statistics: What the answer cost.
     """
 

@@ -79,6 +79,13 @@ class Compare(msgspec.Struct, frozen=True):
     operator: Operator
     value: Any
 
+    def __repr__(self) -> str:
+        return f"Compare({'.'.join(self.path)!r}, {self.operator!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        # The value may be one of a document's.
+        return [("path", self.path), ("operator", self.operator)]
+
 
 class And(msgspec.Struct, frozen=True):
     """All of the parts; without any, everything matches."""

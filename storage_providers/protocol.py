@@ -185,6 +185,10 @@ class Item(msgspec.Struct, eq=False, gc=False):
         encoding = f", encoding={self.encoding!r}" if self.encoding else ""
         return f"Item({self.collection!r}, id={self.id!r}, version={self.version!r}{encoding})"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        # msgspec's own, which rich prefers to the repr, would show the document.
+        return [(name, getattr(self, name)) for name in ("collection", "id", "version", "encoding")]
+
 
 class Query(msgspec.Struct, frozen=True):
     """One question to one collection.
@@ -213,6 +217,10 @@ class Query(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Query({self.collection!r}, order_by={self.order_by!r}, limit={self.limit})"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        # `where` holds values of documents.
+        return [(name, getattr(self, name)) for name in ("collection", "order_by", "limit")]
+
 
 class QueryStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer cost.
@@ -237,7 +245,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         items: The documents, in order.
         cursor: Continues the listing; `None`: this was the last page.
         total: All matching documents, if the query asked.
-        corrupt: Documents of the collection that can't be read, on the first page only.
+        corrupt: Documents that can't be read. Following the pages names each once: on the first
+            page, or on the one where it would stand.
         statistics: What the answer cost.
     """
 
@@ -329,6 +338,12 @@ class LegacyRecord(msgspec.Struct, frozen=True, kw_only=True):
     document: JsonObject
     origin: str
     dated: bool = True
+
+    def __repr__(self) -> str:
+        return f"LegacyRecord({self.collection!r}, origin={self.origin!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [("collection", self.collection), ("origin", self.origin)]
 
 
 class LegacyProblem(msgspec.Struct, frozen=True, kw_only=True):

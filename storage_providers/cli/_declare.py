@@ -94,7 +94,7 @@ async def declare(
     empty = CollectionSpec(collection=collection)
     if nothing and spec != empty:
         raise UsageError("--nothing goes with no other option")
-    async with session.open() as provider:
+    async with session.open(create=True) as provider:
         before = await provider.declared(collection)
         if spec == empty and not nothing:
             if before is None:

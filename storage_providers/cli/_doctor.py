@@ -120,7 +120,7 @@ async def _examine(session: Session, diagnosis: Diagnosis, no_write: bool) -> No
     checks = diagnosis.checks
     try:
         started = time.perf_counter()
-        async with session.open() as provider:
+        async with session.open(create=True) as provider:
             checks.append(Check("connect", True, f"{provider!r}{_since(started)}"))
             diagnosis.capabilities = msgspec.to_builtins(provider.capabilities)
             checks.append(await _tried(session, "list", lambda: _list(provider)))

@@ -186,7 +186,7 @@ async def put(
     if create and if_version is not None:
         raise UsageError("--create and --if-version contradict each other; leave one out")
     with given_documents(document, file) as documents:
-        async with session.open() as provider:
+        async with session.open(create=True) as provider:
             if if_version is None:
                 await _store_all(session, provider, collection, documents, create)
                 return

@@ -16,7 +16,7 @@ import typer
 
 from storage_providers.cli._errors import ExitCode, UsageError, describe, exit_code_of
 from storage_providers.cli._text import visible
-from storage_providers.errors import BatchError, StorageError
+from storage_providers.errors import BatchError, ConfigurationError, StorageError
 
 if TYPE_CHECKING:
     from storage_providers.base import Provider
@@ -72,8 +72,12 @@ class Session:
         return sys.stdout.isatty()
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[Provider]:
+    async def open(self, *, create: bool = False) -> AsyncGenerator[Provider]:
         """Open the provider that the options or the settings name.
+
+        Args:
+            create: Whether a folder or database that is not there is made. To read, it must be
+                there: a mistyped path is no empty collection.
 
         Yields:
             The provider, connected; it is closed at the end of the block.
@@ -84,7 +88,13 @@ class Session:
         """
         from storage_providers.settings import open_provider
 
-        async with open_provider(self.url) as provider:
+        provider = open_provider(self.url)
+        place = _path_of(provider)
+        if not create and place is not None and not os.path.exists(place):
+            raise ConfigurationError(
+                f"there is nothing at {place}; check the path, or put or import something there"
+            )
+        async with provider:
             yield provider
 
     def note(self, text: str) -> None:
@@ -134,6 +144,12 @@ class Session:
             raise UsageError(f"{question} Nobody to ask here: add --yes to do it")
         with interruptible():
             return typer.confirm(visible(question), default=False, err=True)
+
+
+def _path_of(provider: Provider) -> str | None:
+    """The folder or file that a provider keeps its documents in, if it is one that does."""
+    path = getattr(provider, "root", None) or getattr(provider, "path", None)
+    return None if path == ":memory:" else path
 
 
 @contextmanager

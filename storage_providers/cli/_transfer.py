@@ -127,7 +127,7 @@ async def import_(
     kind = kind or (Kind.VALET if path.is_dir() else Kind.ARCHIVE)
     if kind is not Kind.ARCHIVE and (mode or collection):
         raise UsageError("--mode and --collection are for archives")
-    async with session.open() as provider:
+    async with session.open(create=True) as provider:
         if kind is Kind.ARCHIVE:
             report = await _import_archive(
                 provider, path, (mode or Mode.CREATE_ONLY).value, collection, dry_run
@@ -144,9 +144,14 @@ async def _import_archive(
     collections: list[str] | None,
     dry_run: bool,
 ) -> ImportReport:
-    from storage_providers.transfer.archive import import_archive
+    from storage_providers.transfer.archive import import_archive, read_manifest
 
-    total = await asyncio.to_thread(_documents_in, path, collections)
+    manifest = await read_manifest(path)
+    total = sum(
+        entry.count
+        for entry in manifest.collections
+        if collections is None or entry.collection in collections
+    )
     with progress_bar("importing", total) as on_progress:
         return await import_archive(
             provider,
@@ -158,21 +163,12 @@ async def _import_archive(
         )
 
 
-def _documents_in(path: Path, collections: list[str] | None) -> int:
-    from storage_providers.transfer._archive_file import ArchiveLimits, ArchiveReader
-
-    reader = ArchiveReader(path, ArchiveLimits())
-    reader.close()
-    return sum(
-        entry.count
-        for entry in reader.manifest.collections
-        if collections is None or entry.collection in collections
-    )
-
-
 async def _import_valet(provider: Provider, path: Path, dry_run: bool) -> ImportReport:
     from storage_providers.transfer.legacy.valet import ValetFolder
+    from storage_providers.valet import declare_all
 
+    if not dry_run:
+        await declare_all(provider, keep_existing=True)
     with progress_bar("importing") as on_progress:
         return await provider.migrate_legacy_data(
             ValetFolder(path), dry_run=dry_run, on_progress=on_progress

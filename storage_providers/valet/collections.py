@@ -38,12 +38,15 @@ VALET_COLLECTIONS: Final = (
 """Indexes and text fields of the productivity collections."""
 
 
-async def declare_all(provider: StorageProvider, *, scope: str = "") -> None:
+async def declare_all(
+    provider: StorageProvider, *, scope: str = "", keep_existing: bool = False
+) -> None:
     """Declare the productivity collections; doing it again costs nothing.
 
     Args:
         provider: Where they are. Without `text_search` it gets no text fields.
         scope: The user or tenant they belong to.
+        keep_existing: Leave collections alone that are declared already, in whatever way.
 
     Raises:
         InvalidArgumentError: The scope is malformed.
@@ -52,6 +55,8 @@ async def declare_all(provider: StorageProvider, *, scope: str = "") -> None:
     for spec in VALET_COLLECTIONS:
         name = f"{scope}/{spec.collection}" if scope else spec.collection
         check_collection(name)
+        if keep_existing and await provider.declared(name) is not None:
+            continue
         text_fields = spec.text_fields if provider.capabilities.text_search else ()
         await provider.declare(
             msgspec.structs.replace(spec, collection=name, text_fields=text_fields)

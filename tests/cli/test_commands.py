@@ -195,10 +195,33 @@ def test_ls_counts_collections(todos: Cli) -> None:
 
 def test_ls_of_nothing(cli: Cli) -> None:
     """An empty storage is empty, not an error."""
+    cli("put", "todos", '{"id": "a"}')
+    cli("rm", "todos", "a", "--yes")
     result = cli("ls")
     assert result.out == ""
     assert "no collections yet" in result.err
     assert json.loads(cli("ls", "--format", "json").out) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ls",),
+        ("query", "todos"),
+        ("count", "todos"),
+        ("get", "todos", "a"),
+        ("update", "todos", "a", '{"n": 1}'),
+        ("rm", "todos", "a", "--yes"),
+        ("edit", "todos", "a"),
+        ("export", "all.zip"),
+    ],
+)
+def test_a_place_that_is_not_there(cli: Cli, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """A mistyped path is no empty storage, and is not made by asking."""
+    before = set(tmp_path.rglob("*"))
+    result = cli(*arguments, code=6)
+    assert "there is nothing at" in result.err
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_ls_of_a_collection(todos: Cli) -> None:

@@ -118,6 +118,7 @@ def test_colours_only_where_they_are_wanted(cli: Cli) -> None:
 @ONE_PROVIDER
 def test_debug_shows_the_traceback(cli: Cli) -> None:
     """`--debug` before or after the command, or the variable: where it happened, then the line."""
+    cli("put", "todos", '{"id": "a"}')
     for arguments, environment in (
         (["--debug", "get", "Todos", "a"], {}),
         (["get", "Todos", "a", "--debug"], {}),
@@ -135,7 +136,9 @@ def test_the_url_can_follow_the_command(cli: Cli, tmp_path: Path) -> None:
     """`--url` behind the command counts more than the one before it; so does it than settings."""
     cli("put", "todos", '{"id": "a"}')
     elsewhere = f"sqlite:{tmp_path / 'elsewhere.db'}"
-    assert cli("count", "todos", "--url", elsewhere).out == "0\n"
+    cli("put", "todos", '{"id": "a"}', "--url", elsewhere)
+    cli("put", "todos", '{"id": "b"}', "--url", elsewhere)
+    assert cli("count", "todos", "--url", elsewhere).out == "2\n"
     environment = {**os.environ, "STORAGE_PROVIDERS_URL": cli.url}
     command = [sys.executable, "-m", "storage_providers", "count", "todos"]
     child = subprocess.run(command, env=environment, capture_output=True, check=True)
