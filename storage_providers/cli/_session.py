@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NoReturn, ParamSpec, cast
 
 import typer
@@ -89,11 +90,8 @@ class Session:
         from storage_providers.settings import open_provider
 
         provider = open_provider(self.url)
-        place = _path_of(provider)
-        if not create and place is not None and not os.path.exists(place):
-            raise ConfigurationError(
-                f"there is nothing at {place}; check the path, or put or import something there"
-            )
+        if not create:
+            _check_is_there(provider)
         async with provider:
             yield provider
 
@@ -146,10 +144,13 @@ class Session:
             return typer.confirm(visible(question), default=False, err=True)
 
 
-def _path_of(provider: Provider) -> str | None:
-    """The folder or file that a provider keeps its documents in, if it is one that does."""
+def _check_is_there(provider: Provider) -> None:
+    """Refuse a folder or file that a provider would have to make first."""
     path = getattr(provider, "root", None) or getattr(provider, "path", None)
-    return None if path == ":memory:" else path
+    if path and path != ":memory:" and not Path(path).exists():
+        raise ConfigurationError(
+            f"there is nothing at {path}; check the path, or put or import something there"
+        )
 
 
 @contextmanager
