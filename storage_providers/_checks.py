@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 
@@ -31,7 +33,14 @@ from storage_providers.protocol import (
 MAX_TTL_SECONDS = 100 * 365.25 * 86_400
 """Longest default time to live, seconds: 100 years. Ours: times end with the year 9999."""
 
-__all__ = ["check_batch", "check_query", "check_spec", "size_limit"]
+__all__ = [
+    "bind_cursor",
+    "check_batch",
+    "check_query",
+    "check_spec",
+    "size_limit",
+    "unbind_cursor",
+]
 
 
 def size_limit(capabilities: Capabilities, spec: CollectionSpec | None) -> int | None:
@@ -60,7 +69,7 @@ def check_batch(
     for index, write in enumerate(batch):
         try:
             if isinstance(write, Clear):
-                check_collection(write.collection)
+                check_collection(write.collection, capabilities.max_scope_bytes)
                 if write.collection in cleared:
                     raise InvalidArgumentError("the batch clears this collection twice")
                 cleared.add(write.collection)
@@ -108,13 +117,13 @@ def _check_condition(write: Put | Patch | Delete, capabilities: Capabilities) ->
         raise UnsupportedOperationError("if_version needs conditional_write")
 
 
-def check_query(query: Query) -> None:
+def check_query(query: Query, capabilities: Capabilities) -> None:
     """Check what does not depend on the provider; `where` and cursors are parsed by it.
 
     Raises:
         InvalidArgumentError: A name is malformed or a number out of range.
     """
-    check_collection(query.collection)
+    check_collection(query.collection, capabilities.max_scope_bytes)
     if query.limit < 0 or query.offset < 0:
         raise InvalidArgumentError(
             f"limit is {query.limit} and offset {query.offset}; neither may be negative",
@@ -135,7 +144,7 @@ def check_spec(spec: CollectionSpec, capabilities: Capabilities) -> None:
         InvalidArgumentError: A name, path or number is malformed.
         UnsupportedOperationError: `text_fields` without `text_search`.
     """
-    check_collection(spec.collection)
+    check_collection(spec.collection, capabilities.max_scope_bytes)
     for index in spec.indexes:
         if not index.fields or (index.each and len(index.fields) != 1):
             raise InvalidArgumentError(
@@ -164,3 +173,30 @@ def check_spec(spec: CollectionSpec, capabilities: Capabilities) -> None:
                 f"{name} is {number}, it must be above 0 and at most {most}",
                 collection=spec.collection,
             )
+
+
+def bind_cursor(collection: str, cursor: str) -> str:
+    """A provider's own cursor of `versions`, so that it continues this collection alone."""
+    return _mark(collection) + cursor
+
+
+def unbind_cursor(collection: str, cursor: str | None) -> str | None:
+    """What `bind_cursor` was given.
+
+    Raises:
+        InvalidArgumentError: It is no cursor, or one of another collection.
+    """
+    if cursor is None:
+        return None
+    mark = _mark(collection)
+    if not cursor.startswith(mark):
+        raise InvalidArgumentError(
+            "the cursor is damaged or belongs to another collection; begin again without one",
+            collection=collection,
+        )
+    return cursor[len(mark) :]
+
+
+def _mark(collection: str) -> str:
+    digest = hashlib.blake2b(collection.encode(), digest_size=9).digest()
+    return base64.urlsafe_b64encode(digest).decode()

@@ -161,7 +161,7 @@ class Importer:
 
     async def _check(self, put: Put) -> None:
         """Find out what is wrong with a document before it can spoil a batch."""
-        check_collection(put.collection)
+        check_collection(put.collection, self._provider.capabilities.max_scope_bytes)
         check_id(put.id, self._provider.capabilities.max_id_bytes)
         if put.collection not in self._limits:
             spec = await self._provider.declared(put.collection)

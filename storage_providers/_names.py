@@ -8,7 +8,7 @@ from typing import Final
 
 from storage_providers.errors import InvalidArgumentError
 
-__all__ = ["check_collection", "check_id"]
+__all__ = ["MAX_SCOPE_BYTES", "check_collection", "check_id"]
 
 _COLLECTION_NAME = re.compile(r"[a-z0-9_.][a-z0-9_.-]{0,63}", re.ASCII)
 
@@ -17,7 +17,7 @@ MAX_SCOPE_BYTES: Final = 256
 
 
 @lru_cache(maxsize=4096)
-def check_collection(address: str) -> tuple[str, str]:
+def check_collection(address: str, max_scope_bytes: int = MAX_SCOPE_BYTES) -> tuple[str, str]:
     """Split `scope/collection` into its scope (`""` without one) and its name, checking both.
 
     A name is 1 to 64 of `a-z 0-9 _ . -`; names that begin with `.` are the SDK's own. A scope is
@@ -38,9 +38,9 @@ def check_collection(address: str) -> tuple[str, str]:
             raise InvalidArgumentError(
                 f"scope {scope!r} has a part that is empty, '.', '..' or not printable"
             )
-        if len(scope.encode()) > MAX_SCOPE_BYTES:
+        if len(scope.encode()) > max_scope_bytes:
             raise InvalidArgumentError(
-                f"scope is {len(scope.encode())} bytes, the limit is {MAX_SCOPE_BYTES}"
+                f"scope is {len(scope.encode())} bytes, the limit here is {max_scope_bytes}"
             )
     return scope, name
 

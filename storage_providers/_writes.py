@@ -120,6 +120,18 @@ class Put:
         """Bytes that count against `max_document_bytes`."""
         return len(self.body) + (len(self.payload) if self.payload is not None else 0)
 
+    def renamed(self, collection: str) -> Put:
+        """The same write to another collection, for layers; nothing is encoded again."""
+        put = object.__new__(Put)
+        put.collection = collection
+        put.id = self.id
+        put.condition = self.condition
+        put.encoding = self.encoding
+        put.payload = self.payload
+        put.body = self.body
+        put.expires_at_ms = self.expires_at_ms
+        return put
+
     def __repr__(self) -> str:
         return f"Put({self.collection!r}, id={self.id!r}, {self.condition})"
 
@@ -170,6 +182,17 @@ class Patch:
         """The changes, decoded anew each time."""
         return decode_object(self.body)
 
+    def renamed(self, collection: str) -> Patch:
+        """The same write to another collection, for layers; nothing is encoded again."""
+        patch = object.__new__(Patch)
+        patch.collection = collection
+        patch.id = self.id
+        patch.condition = self.condition
+        patch.body = self.body
+        patch.sets_expiry = self.sets_expiry
+        patch.expires_at_ms = self.expires_at_ms
+        return patch
+
     def __repr__(self) -> str:
         return f"Patch({self.collection!r}, id={self.id!r}, {self.condition})"
 
@@ -187,6 +210,10 @@ class Delete(msgspec.Struct, frozen=True):
     id: str
     condition: Condition = ANY
 
+    def renamed(self, collection: str) -> Delete:
+        """The same write to another collection, for layers."""
+        return Delete(collection, self.id, self.condition)
+
 
 class Clear(msgspec.Struct, frozen=True):
     """Remove every document of one collection (of this scope alone). Declarations stay.
@@ -196,6 +223,10 @@ class Clear(msgspec.Struct, frozen=True):
     """
 
     collection: str
+
+    def renamed(self, collection: str) -> Clear:
+        """The same write to another collection, for layers."""
+        return Clear(collection)
 
 
 Write: TypeAlias = Put | Patch | Delete | Clear

@@ -174,9 +174,10 @@ class Provider(FriendlyFace):
         """
         self._check_open("read")
         try:
-            max_id_bytes = self.capabilities.max_id_bytes
+            limits = self.capabilities
+            max_id_bytes, max_scope_bytes = limits.max_id_bytes, limits.max_scope_bytes
             for address in addresses:
-                check_collection(address.collection)
+                check_collection(address.collection, max_scope_bytes)
                 check_id(address.id, max_id_bytes)
             return await self._read(addresses)
         except StorageError as error:
@@ -231,7 +232,7 @@ class Provider(FriendlyFace):
         self._check_open("query")
         try:
             for query in queries:
-                _checks.check_query(query)
+                _checks.check_query(query, self.capabilities)
             pages = await self._query(queries)
         except StorageError as error:
             error.with_context(self.name, "query")
@@ -255,15 +256,20 @@ class Provider(FriendlyFace):
             A page of ids and versions, in the provider's own order.
 
         Raises:
-            InvalidArgumentError: The name, cursor or limit is malformed.
+            InvalidArgumentError: The name, cursor or limit is malformed, or the cursor is another
+                collection's.
             TransportError: The provider could not be reached.
         """
         self._check_open("versions")
         with self._context("versions"):
-            check_collection(collection)
+            check_collection(collection, self.capabilities.max_scope_bytes)
             if limit < 1:
                 raise InvalidArgumentError(f"limit is {limit}, the least is 1")
-            return await self._versions(collection, cursor, limit)
+            cursor = _checks.unbind_cursor(collection, cursor)
+            page = await self._versions(collection, cursor, limit)
+        if page.cursor is None:
+            return page
+        return msgspec.structs.replace(page, cursor=_checks.bind_cursor(collection, page.cursor))
 
     async def collections(self) -> list[str]:
         """Name every collection that holds documents or is declared, with its scope, sorted.
@@ -316,7 +322,7 @@ class Provider(FriendlyFace):
         if known is not None and 0 <= now - known[1] < DECLARATION_REFRESH_SECONDS * 1000:
             return known[0]
         with self._context("declared"):
-            check_collection(collection)
+            check_collection(collection, self.capabilities.max_scope_bytes)
             spec = await self._declared(collection)
         self._declarations[collection] = spec, now
         return spec

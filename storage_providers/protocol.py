@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 import msgspec
 
 from storage_providers._json import JsonObject, JsonValue, decode_object
-from storage_providers._names import check_collection, check_id
+from storage_providers._names import MAX_SCOPE_BYTES, check_collection, check_id
 from storage_providers._validation import describe_msgspec
 from storage_providers._writes import (
     ANY,
@@ -86,6 +86,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         durable: What was written survives the end of the process.
         max_document_bytes: Largest document, bytes of its stored JSON; `None`: no limit of ours.
         max_id_bytes: Longest id, bytes of UTF-8.
+        max_scope_bytes: Longest scope of a collection, bytes of UTF-8, all its parts together.
     """
 
     atomic_batch: bool = False
@@ -99,6 +100,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     durable: bool = True
     max_document_bytes: int | None = None
     max_id_bytes: int = 512
+    max_scope_bytes: int = MAX_SCOPE_BYTES
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -171,6 +173,10 @@ class Item(msgspec.Struct, eq=False, gc=False):
             raise CorruptItemError(
                 f"not valid JSON ({error})", collection=self.collection, item_id=self.id
             ) from None
+
+    def renamed(self, collection: str) -> Item:
+        """The same item under another collection's name, for layers; no bytes are copied."""
+        return Item(collection, self.id, self.version, self.body, self.encoding, self.payload)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Item):

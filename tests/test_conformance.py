@@ -133,7 +133,7 @@ ATOMIC = {"needs the absence of atomic_batch": 2}
 SEARCHES = {"needs the absence of text_search": 2}
 
 MEMORY = (
-    618,
+    620,
     {
         **CONDITIONS_ARE_DECLARED,
         **CANNOT_REOPEN,
@@ -144,7 +144,7 @@ MEMORY = (
     },
 )
 SQLITE_IN_MEMORY = (
-    635,
+    637,
     {
         **CONDITIONS_ARE_DECLARED,
         **CANNOT_REOPEN,
@@ -158,7 +158,7 @@ EXPECTED = {
     "memory": MEMORY,
     "layered": MEMORY,
     "weak": (
-        569,
+        571,
         {
             "needs atomic_batch": 10,
             "needs conditional_delete": 14,
@@ -170,10 +170,10 @@ EXPECTED = {
         },
     ),
     "layered sqlite": SQLITE_IN_MEMORY,
-    "sqlite": (716, {**CONDITIONS_ARE_DECLARED, **NO_SMALL_LIMIT, **ATOMIC, **SEARCHES}),
+    "sqlite": (718, {**CONDITIONS_ARE_DECLARED, **NO_SMALL_LIMIT, **ATOMIC, **SEARCHES}),
     "sqlite in memory": SQLITE_IN_MEMORY,
     "local file": (
-        708,
+        710,
         {**CONDITIONS_ARE_DECLARED, **NO_SMALL_LIMIT, **SEARCHES, "needs atomic_batch": 10},
     ),
 }

@@ -270,6 +270,21 @@ class PagingCases:
         with pytest.raises(InvalidArgumentError):
             await scene.provider.versions(THINGS, value)
 
+    @case()
+    async def test_version_cursors_are_the_collections_own(self, scene: Scene) -> None:
+        """One of another collection, or of the same in another scope, is refused."""
+        names = [THINGS, "others", "u/things", "v/things"]
+        cursors: dict[str, str | None] = {}
+        for name in names:
+            await scene.fill({"id": "a"}, {"id": "b"}, collection=name)
+            cursors[name] = (await scene.provider.versions(name, None, 1)).cursor
+        for name in names:
+            page = await scene.provider.versions(name, cursors[name], 1)
+            assert len(page.entries) == 1
+            for other in set(names) - {name}:
+                with pytest.raises(InvalidArgumentError, match="cursor"):
+                    await scene.provider.versions(other, cursors[name], 1)
+
     @cases({"zero": 0, "negative": -1})
     async def test_version_limits(self, scene: Scene, value: int) -> None:
         """The least is 1."""

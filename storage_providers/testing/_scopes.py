@@ -50,10 +50,15 @@ SCOPES: Final = (
     "things",
     "user-7",
     "CON",
-    "x" * 256,
-    "x" * 255 + "y",
 )
 """Scopes that differ, though patterns, paths or file systems may take some for others."""
+
+
+def scoped_names(longest: int) -> list[str]:
+    """The collection in no scope, in each of `SCOPES` and in two of the longest scopes."""
+    scopes = (*SCOPES, "x" * longest, "x" * (longest - 1) + "y")
+    return [THINGS, *(f"{scope}/{THINGS}" for scope in scopes)]
+
 
 WRONG_NAMES: Final[dict[str, str]] = {
     "empty": "",
@@ -104,7 +109,7 @@ class ScopeCases:
     @case()
     async def test_scopes_are_apart(self, scene: Scene) -> None:
         """The same ids in the same collection of many scopes are different documents."""
-        names = [THINGS, *(f"{scope}/{THINGS}" for scope in SCOPES)]
+        names = scoped_names(scene.capabilities.max_scope_bytes)
         for position, name in enumerate(names):
             await scene.fill({"id": "a", "n": position}, {"id": f"{position}"}, collection=name)
         assert await scene.provider.collections() == sorted(names)
@@ -123,7 +128,7 @@ class ScopeCases:
     @case()
     async def test_clearing_one_scope(self, scene: Scene) -> None:
         """Clear and delete reach exactly their own scope."""
-        names = [THINGS, *(f"{scope}/{THINGS}" for scope in SCOPES)]
+        names = scoped_names(scene.capabilities.max_scope_bytes)
         for name in names:
             await scene.fill({"id": "a"}, {"id": "b"}, collection=name)
         left = set(names)
@@ -150,6 +155,26 @@ class ScopeCases:
             assert await scene.ids({"v": {"$lte": -1}}, "v", name) == ["2", "1"]
         assert await scene.provider.declared("a/things") == spec
         assert await scene.provider.declared(THINGS) is None
+
+    @case()
+    async def test_longest_scope(self, scene: Scene) -> None:
+        """One byte more than `max_scope_bytes` is refused, also when parts or letters hide it."""
+        longest = scene.capabilities.max_scope_bytes
+        await scene.fill({"id": "a"}, collection="x" * longest + "/things")
+        for scope in ("y" * (longest + 1), "y/" + "y" * (longest - 1), "é" * (longest // 2 + 1)):
+            name = f"{scope}/things"
+            for attempt in (
+                scene.provider.read([Address(name, "a")]),
+                scene.provider.write([Put(name, {"id": "a"})]),
+                scene.provider.write([Clear(name)]),
+                scene.provider.query([Query(name)]),
+                scene.provider.versions(name),
+                scene.provider.declare(CollectionSpec(collection=name)),
+                scene.provider.declared(name),
+            ):
+                with pytest.raises(InvalidArgumentError, match=str(longest)):
+                    await attempt
+        assert await scene.provider.collections() == ["x" * longest + "/things"]
 
     @cases(WRONG_NAMES)
     async def test_wrong_names_are_refused(self, scene: Scene, value: str) -> None:
