@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         UnsupportedOperationError,
         VersionMismatchError,
     )
-    from storage_providers.layers import Call, Layer, compose
+    from storage_providers.layers import Call, Layer, Scope, compose
     from storage_providers.protocol import (
         ANY,
         IF_ABSENT,
@@ -87,7 +87,7 @@ _HOMES = {
         StorageError StorageFullError TransportError UnsupportedOperationError
         VersionMismatchError
     """,
-    "layers": "Call Layer compose",
+    "layers": "Call Layer Scope compose",
     "protocol": """
         ANY Address Capabilities Clear CollectionSpec Condition Delete IF_ABSENT IF_PRESENT
         IfVersion ImportReport Index Item ItemVersion JsonObject JsonValue LegacyProblem
@@ -152,6 +152,7 @@ __all__ = [
     "QueryStatistics",
     "RateLimitedError",
     "SQLiteProvider",
+    "Scope",
     "StorageError",
     "StorageFullError",
     "StorageProvider",
