@@ -51,7 +51,7 @@ from storage_providers.providers._sqlite_rows import (
 
 __all__ = ["BrokenRowsError", "MissingSideTableError", "Session", "missing_table"]
 
-ROWS_TOGETHER: Final = 50
+ROWS_TOGETHER: Final = (50, 10)
 """Documents that one statement stores. Beyond this nothing is gained."""
 
 PLANS_KEPT: Final = 512
@@ -227,6 +227,28 @@ class Session:
             self._create_tables(batch)
         raise AssertionError
 
+    def put_together(self, puts: Sequence[Put]) -> list[Item]:
+        """Apply unconditional puts of several callers, by few statements.
+
+        When it raises, some may have been applied; each can be applied again by itself.
+
+        Args:
+            puts: The puts in order; a document may come several times.
+
+        Raises:
+            sqlite3.Error: Some of them can't be applied.
+        """
+        items: list[Item | None] = []
+        distinct: dict[tuple[str, str], Put] = {}
+        for put in puts:
+            if (put.collection, put.id) in distinct:
+                # Puts of one statement share a version, and these two differ.
+                items += self._apply(list(distinct.values()), {})
+                distinct.clear()
+            distinct[put.collection, put.id] = put
+        items += self._apply(list(distinct.values()), {})
+        return cast("list[Item]", items)
+
     def _create_tables(self, batch: Sequence[Write]) -> None:
         for table in {_sql.table_of(write.collection)[0] for write in batch}:
             for sql in _sql.create_table(table):
@@ -275,10 +297,12 @@ class Session:
         values, changed, start = _sql_write.put_values, 0, 0
         if shape.condition in ("any", "if_absent"):
             # Running a statement costs more than a row of it.
-            for start in range(ROWS_TOGETHER, len(puts) + 1, ROWS_TOGETHER):
-                some = puts[start - ROWS_TOGETHER : start]
-                many = _sql_write.put_sql(table, shape, self.dialect, ROWS_TOGETHER)
-                changed += self._execute(many, values(some, shape, scope, version, now)).rowcount
+            for rows in ROWS_TOGETHER:
+                many = _sql_write.put_sql(table, shape, self.dialect, rows)
+                while start + rows <= len(puts):
+                    row = values(puts[start : start + rows], shape, scope, version, now)
+                    changed += self._execute(many, row).rowcount
+                    start += rows
         for put in puts[start:]:
             changed += self._execute(sql, values([put], shape, scope, version, now)).rowcount
         if changed != len(puts):

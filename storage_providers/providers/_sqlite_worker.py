@@ -12,16 +12,16 @@ import itertools
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from storage_providers.errors import ProviderClosedError, StorageError
-from storage_providers.protocol import Address, Item
+from storage_providers.protocol import ANY, Address, Item, Put, Write
 from storage_providers.providers._sqlite_errors import translated
 from storage_providers.providers._sqlite_session import Session
 
-__all__ = ["ReadingWorker", "Worker", "WritingWorker"]
+__all__ = ["ReadingWorker", "Worker", "WriteJob", "WritingWorker"]
 
 _LOGGER = logging.getLogger("storage_providers")
 
@@ -34,7 +34,11 @@ MAX_ROUND: Final = 1000
 FEW_READS: Final = 4
 """From so many reads on, one statement for all of them is faster than one for each."""
 
+FEW_PUTS: Final = 10
+"""From so many puts on, statements for several of them are faster than one for each."""
+
 Job: TypeAlias = "tuple[asyncio.Future[Any], Callable[[Any], Any], Any, bool]"
+WriteJob: TypeAlias = "tuple[Sequence[Write], Mapping[str, int | None]]"
 Answer: TypeAlias = "tuple[asyncio.Future[Any], Any, BaseException | None]"
 
 
@@ -212,8 +216,10 @@ class WritingWorker(Worker):
     """Runs the jobs of one round in one transaction and commits them together.
 
     A job that fails must leave the transaction as it found it; its error is its own. A special job
-    begins and ends a transaction of its own.
+    begins and ends a transaction of its own. Jobs `write` that put one document share statements.
     """
+
+    session: Session | None = None
 
     after_round: Callable[[], None] | None = None
     """Called on the thread after the answers of a round are on their way."""
@@ -239,8 +245,12 @@ class WritingWorker(Worker):
         except sqlite3.Error as error:
             return self._all_failed(jobs, error)
         answers: list[Answer] = []
-        for job in jobs:
-            answers.append(self._answer(job))
+        for is_put, run in itertools.groupby(jobs, self._is_plain_put):
+            together = list(run)
+            if is_put and len(together) >= FEW_PUTS:
+                answers += self._put_together(together)
+            else:
+                answers += map(self._answer, together)
             if not self.connection.in_transaction:
                 # Some failures (a full disk) make SQLite undo the whole transaction, and with it
                 # what the others wrote.
@@ -254,6 +264,23 @@ class WritingWorker(Worker):
                 return self._one_by_one(jobs)
             return self._all_failed(jobs, error)
         return answers
+
+    def write(self, job: WriteJob) -> list[Item | None]:
+        """The job that applies a batch of writes."""
+        return cast(Session, self.session).write(*job)
+
+    def _is_plain_put(self, job: Job) -> bool:
+        if job[1] != self.write:
+            return False
+        batch = job[2][0]
+        return len(batch) == 1 and isinstance(batch[0], Put) and batch[0].condition is ANY
+
+    def _put_together(self, jobs: list[Job]) -> list[Answer]:
+        try:
+            items = cast(Session, self.session).put_together([job[2][0][0] for job in jobs])
+        except (sqlite3.Error, StorageError):
+            return [self._answer(job) for job in jobs]  # Each meets its own error.
+        return [(job[0], [item], None) for job, item in zip(jobs, items, strict=True)]
 
     def _one_by_one(self, jobs: list[Job]) -> list[Answer]:
         return [answer for job in jobs for answer in self._commit([job])]

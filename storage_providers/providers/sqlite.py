@@ -7,7 +7,7 @@ import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Final, Literal, TypeAlias
 
 import msgspec
@@ -33,7 +33,12 @@ from storage_providers.providers._sqlite_session import (
     MissingSideTableError,
     Session,
 )
-from storage_providers.providers._sqlite_worker import ReadingWorker, Worker, WritingWorker
+from storage_providers.providers._sqlite_worker import (
+    ReadingWorker,
+    Worker,
+    WriteJob,
+    WritingWorker,
+)
 
 __all__ = ["SQLiteProvider"]
 
@@ -57,7 +62,6 @@ ATTEMPTS: Final = 5
 """How often a query is asked again after another process changed a declaration or left broken
 rows; each is gone at the second attempt unless more follow."""
 
-WriteJob: TypeAlias = tuple[Sequence[Write], Mapping[str, int | None]]
 Synchronous: TypeAlias = Literal["NORMAL", "FULL", "EXTRA"]
 
 
@@ -122,6 +126,7 @@ class SQLiteProvider(Provider):
         self._writer = WritingWorker("sqlite-writer", self._open_for_writing, describe)
         await self._writer.start()
         self._writing = Session(self._writer.connection, self.clock, self._new_version)
+        self._writer.session = self._writing
         self._writer.after_round = self._collect
         if self.path == ":memory:":
             self._reader: Worker = self._writer
@@ -211,11 +216,8 @@ class SQLiteProvider(Provider):
             if isinstance(write, Patch)
         }
         if len(batch) < LARGE_BATCH:
-            return await self._writer.submit(self._apply, (batch, limits))
+            return await self._writer.submit(self._writer.write, (batch, limits))
         return await self._writer.submit(self._apply_alone, (batch, limits), special=True)
-
-    def _apply(self, job: WriteJob) -> list[Item | None]:
-        return self._writing.write(*job)
 
     def _apply_alone(self, job: WriteJob) -> list[Item | None]:
         return self._writing.write_alone(*job)

@@ -121,6 +121,34 @@ def test_waiting_writes_share_a_commit(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_puts_of_one_document_in_a_round(tmp_path: Path) -> None:
+    """Each has a version of its own and the last one stays, also where statements are shared."""
+
+    async def scenario() -> None:
+        async with SQLiteProvider(tmp_path / "a.db") as provider:
+            await provider.put_item("t", {"id": "other"})
+            gate = Gate(provider)
+            await gate.entered()
+            puts = [
+                asyncio.ensure_future(
+                    provider.put_item("new" if n % 7 == 3 else "t", {"id": f"{n % 4}", "n": n})
+                )
+                for n in range(40)
+            ]
+            await settle()
+            await gate.open()
+            items = await asyncio.gather(*puts)
+            assert [item.document["n"] for item in items] == list(range(40))
+            # A version that two states share would let a stale write through.
+            states = {(item.collection, item.id, item.version) for item in items}
+            assert len(states) == 40
+            last = {(item.collection, item.id): item for item in items}
+            for (collection, item_id), item in last.items():
+                assert await provider.read_item(collection, item_id) == item
+
+    run(scenario())
+
+
 def test_later_writes_of_a_round_see_earlier_ones(tmp_path: Path) -> None:
     """Two conditional writes of one version in one round: the first wins, the second is told."""
 
@@ -266,24 +294,29 @@ def test_a_full_disk_fails_only_what_does_not_fit(tmp_path: Path) -> None:
             provider._writer.connection.execute(f"PRAGMA max_page_count={pages + 4}")
             gate = Gate(provider)
             await gate.entered()
+            # More than FEW_PUTS, so that they share a statement at first.
             writes = [
                 asyncio.ensure_future(provider.put_item("t", {"id": item_id, "v": value}))
-                for item_id, value in [("0", 1), ("large", "x" * 100_000), ("1", 2)]
+                for item_id, value in [
+                    *((f"{n}", 1) for n in range(5)),
+                    ("large", "x" * 100_000),
+                    *((f"{n}", 2) for n in range(5)),
+                ]
             ]
             batch = asyncio.ensure_future(
                 provider.put_items("t", [{"id": f"b{n}", "v": "x" * 5_000} for n in range(40)])
             )
             await settle()
             await gate.open()
-            first, large, second = await asyncio.gather(*writes, return_exceptions=True)
-            assert isinstance(first, Item)
-            assert isinstance(second, Item)
+            results = await asyncio.gather(*writes, return_exceptions=True)
+            large = results.pop(5)
+            assert all(isinstance(result, Item) for result in results)
             assert isinstance(large, StorageFullError)
             assert isinstance(large.__cause__, sqlite3.OperationalError)
             with pytest.raises(StorageFullError):
                 await batch
             assert await provider.read_item("t", "large") == old
-            assert await provider.read_items("t", ["0", "1"]) == [first, second]
+            assert await provider.read_items("t", [f"{n}" for n in range(5)]) == results[5:]
             assert await provider.count_items("t") == 6
 
     run(scenario())
