@@ -73,12 +73,15 @@ class Session:
         return sys.stdout.isatty()
 
     @asynccontextmanager
-    async def open(self, *, create: bool = False) -> AsyncGenerator[Provider]:
+    async def open(
+        self, *, create: bool = False, dry_run: bool = False
+    ) -> AsyncGenerator[Provider]:
         """Open the provider that the options or the settings name.
 
         Args:
             create: Whether a folder or database that is not there is made. To read, it must be
                 there: a mistyped path is no empty collection.
+            dry_run: Make nothing; an empty provider stands for what is not there.
 
         Yields:
             The provider, connected; it is closed at the end of the block.
@@ -90,8 +93,13 @@ class Session:
         from storage_providers.settings import open_provider
 
         provider = open_provider(self.url)
-        if not create:
-            _check_is_there(provider)
+        missing = _missing_path(provider)
+        if missing is not None and not create:
+            raise ConfigurationError(
+                f"there is nothing at {missing}; check the path, or put or import something there"
+            )
+        if missing is not None and dry_run:
+            provider = open_provider("memory:")
         async with provider:
             yield provider
 
@@ -144,13 +152,12 @@ class Session:
             return typer.confirm(visible(question), default=False, err=True)
 
 
-def _check_is_there(provider: Provider) -> None:
-    """Refuse a folder or file that a provider would have to make first."""
+def _missing_path(provider: Provider) -> str | None:
+    """The folder or file that a provider would have to make first."""
     path = getattr(provider, "root", None) or getattr(provider, "path", None)
-    if path and path != ":memory:" and not Path(path).exists():
-        raise ConfigurationError(
-            f"there is nothing at {path}; check the path, or put or import something there"
-        )
+    if not path or path == ":memory:" or Path(path).exists():
+        return None
+    return str(path)
 
 
 @contextmanager

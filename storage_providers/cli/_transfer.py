@@ -126,7 +126,7 @@ async def import_(
     kind = kind or (Kind.VALET if path.is_dir() else Kind.ARCHIVE)
     if kind is not Kind.ARCHIVE and (mode or collection):
         raise UsageError("--mode and --collection are for archives")
-    async with session.open(create=True) as provider:
+    async with session.open(create=True, dry_run=dry_run) as provider:
         if kind is Kind.ARCHIVE:
             report = await _import_archive(
                 provider, path, (mode or Mode.CREATE_ONLY).value, collection, dry_run
@@ -166,12 +166,13 @@ async def _import_valet(provider: Provider, path: Path, dry_run: bool) -> Import
     from storage_providers.transfer.legacy.valet import ValetFolder
     from storage_providers.valet import declare_all
 
-    if not dry_run:
-        await declare_all(provider, keep_existing=True)
     with progress_bar("importing") as on_progress:
-        return await provider.migrate_legacy_data(
+        report = await provider.migrate_legacy_data(
             ValetFolder(path), dry_run=dry_run, on_progress=on_progress
         )
+    if not dry_run:
+        await declare_all(provider, keep_existing=True)
+    return report
 
 
 def _print_report(session: Session, report: ImportReport, as_json: bool) -> None:

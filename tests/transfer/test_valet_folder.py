@@ -425,7 +425,7 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_providers_own_files_are_not_legacy_data(tmp_path: Path) -> None:
-    """A folder where `LocalFileProvider` keeps documents is refused; inside another, left out."""
+    """A folder inside in which `LocalFileProvider` keeps documents is left out and named."""
 
     async def fill(root: Path) -> None:
         async with LocalFileProvider(root) as provider:
@@ -437,8 +437,39 @@ def test_a_providers_own_files_are_not_legacy_data(tmp_path: Path) -> None:
     assert [(problem.origin, "LocalFileProvider" in problem.reason) for problem in problems] == [
         ("store", True)
     ]
-    with pytest.raises(InvalidArgumentError, match="another folder"):
-        read(tmp_path / "in" / "store", {})
+
+
+def test_the_folder_can_be_the_providers_own(tmp_path: Path) -> None:
+    """Imported into itself: the same documents as elsewhere, and the old files stay untouched."""
+    files = {
+        "_global_todo.json": todo_json(TASK),
+        "days/2025-07-15-planner.json": json.dumps(PLANNER).encode(),
+        "days/2025-07-16-journal.json": b'{"date": "2025-07-1',
+        "archive/2025-07-14.json": b"{}",
+        "settings.json": b'{"version": "1"}',
+        "notes.txt": b"n",
+    }
+    write_folder(tmp_path / "elsewhere", files)
+    write_folder(tmp_path / "own", files)
+
+    async def scenario() -> None:
+        async with (
+            LocalFileProvider(tmp_path / "target") as target,
+            LocalFileProvider(tmp_path / "own") as own,
+        ):
+            expected = await target.migrate_legacy_data(ValetFolder(tmp_path / "elsewhere"))
+            report = await own.migrate_legacy_data(ValetFolder(tmp_path / "own"))
+            assert report.created == expected.created
+            assert [p.reason for p in report.problems] == [p.reason for p in expected.problems]
+            again = await own.migrate_legacy_data(ValetFolder(tmp_path / "own"))
+            assert (again.created, again.updated) == ({}, {})
+            assert again.unchanged == expected.created
+            names = await own.collections()
+            assert set(names) == {*(await target.collections()), "days", "archive"}
+
+    asyncio.run(scenario())
+    for path, data in files.items():
+        assert (tmp_path / "own" / path).read_bytes() == data
 
 
 def test_large_folders_are_read_in_good_time(tmp_path: Path) -> None:

@@ -21,7 +21,10 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 """Largest file that is read, bytes. The tool's own files are a few kilobytes."""
 MAX_ID_BYTES = 512
 SDK_FOLDER = ".storage-providers"
-"""What `LocalFileProvider` keeps in its root; the files beside it are documents already."""
+"""What `LocalFileProvider` keeps in its root; the folders beside it are its collections."""
+
+LEGACY_FOLDERS = frozenset({"days", "archive"})
+"""The folders of the legacy layout."""
 
 
 class LegacyFile(msgspec.Struct, frozen=True):
@@ -48,7 +51,11 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 def walk(root: Path) -> Iterator[tuple[str, Path]]:
-    """Everything in the folder that is not a folder: its path in there and where it is, sorted."""
+    """Everything in the folder that is not a folder: its path in there and where it is, sorted.
+
+    Where a `LocalFileProvider` has its root in the folder itself, its collections are beside the
+    legacy files; they are passed over. Elsewhere its root is handed on like a file.
+    """
     pending = [(root, "")]
     while pending:
         folder, prefix = pending.pop()
@@ -59,8 +66,14 @@ def walk(root: Path) -> Iterator[tuple[str, Path]]:
             yield prefix.rstrip("/"), folder
             continue
         if any(entry.name == SDK_FOLDER for entry in entries):
-            yield prefix.rstrip("/"), folder
-            continue
+            if prefix:
+                yield prefix.rstrip("/"), folder
+                continue
+            entries = [
+                entry
+                for entry in entries
+                if entry.name in LEGACY_FOLDERS or not entry.is_dir(follow_symlinks=False)
+            ]
         inner: list[tuple[Path, str]] = []
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -78,7 +91,7 @@ def read_file(path: str, where: Path) -> LegacyFile | Refused:
     except UnicodeEncodeError:
         raw_path = os.fsencode(path)
         shown = quote_from_bytes(raw_path, safe="/ !#$&'()+,;=@[]{}~^")
-    if (where / SDK_FOLDER).is_dir():
+    if path and (where / SDK_FOLDER).is_dir():
         return Refused(shown, "it is the root of a LocalFileProvider, which is no legacy data")
     if where.is_symlink():
         return Refused(shown, "it is a symbolic link, which is not followed")

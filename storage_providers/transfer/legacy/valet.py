@@ -33,7 +33,6 @@ from storage_providers.protocol import LegacyProblem, LegacyRecord
 from storage_providers.transfer.legacy import _markdown
 from storage_providers.transfer.legacy._corrections import difference
 from storage_providers.transfer.legacy._folder import (
-    SDK_FOLDER,
     LegacyFile,
     Refused,
     file_document,
@@ -71,6 +70,9 @@ Entry = LegacyRecord | LegacyProblem
 class ValetFolder:
     """The productivity tool's folder as a source for `Provider.migrate_legacy_data`.
 
+    It may be the root of the very `LocalFileProvider` that imports it: the collections that the
+    provider makes in there are told from the tool's own folders `days` and `archive`.
+
     Times of documents are those in the files. Where a file has none, they are the file's date in
     its name, or the time it was last written; such documents never replace one that exists.
 
@@ -93,15 +95,10 @@ class ValetFolder:
         """Every document, and every piece that could not become one, with the reason.
 
         Raises:
-            InvalidArgumentError: There is no such folder, or a `LocalFileProvider` lives in it.
+            InvalidArgumentError: There is no such folder.
         """
         if not await asyncio.to_thread(self.path.is_dir):
             raise InvalidArgumentError(f"there is no folder {self.path}")
-        if await asyncio.to_thread((self.path / SDK_FOLDER).exists):
-            raise InvalidArgumentError(
-                f"{self.path} is the root of a LocalFileProvider; keep the provider's files in "
-                "another folder than the legacy data"
-            )
         entries = self._entries()
         while chunk := await asyncio.to_thread(_take, entries, 100):
             for entry in chunk:
