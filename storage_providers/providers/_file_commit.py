@@ -6,6 +6,7 @@ import copy
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -47,6 +48,12 @@ MOST_WRITES_TOGETHER: Final = 1000
 
 EXPIRED_AT_ONCE: Final = 1000
 """Expired documents removed at a time."""
+
+MEND_FILES: Final = 2000
+MEND_BYTES: Final = 4_000_000
+MEND_SECONDS: Final = 0.25
+"""When so many changed files were read, so much of them, or for so long, other writers have their
+turn at the lock. Usually it is the number, after 0.05 s."""
 
 
 class WriteJob:
@@ -391,26 +398,42 @@ class Committer:
             ):
                 self._index.remove()
 
-    def mend(self, collection: str, names: Iterable[str]) -> None:
+    def mend(self, collection: str, names: Sequence[str]) -> Sequence[str]:
         """Bring the index rows of some files up to what the files are now.
 
         Args:
             collection: Their collection.
             names: Names of files without suffix, whether they are still there or not.
 
+        Returns:
+            Those left for the next turn because others want theirs: slow or large files.
+
         Raises:
             IndexGoneError: The index was deleted or made anew.
             StorageError: The lock can't be had.
         """
         folder = self._layout.folder(collection)
+        names = sorted(names)  # In the order of the rows: neighbours share a page.
+        done = size_bytes = 0
+        found: dict[str, Found] = {}
         with self._lock.held():
+            until = time.monotonic() + MEND_SECONDS
             self._index.check()
             with self._index.transaction():
-                for name in names:
-                    self._mend(collection, folder, name)
+                for name in names[:MEND_FILES]:
+                    done += 1
+                    each = self._look(collection, folder, name)
+                    if each is not None:
+                        found[name] = each
+                        size_bytes += each.size_bytes
+                    if size_bytes >= MEND_BYTES or time.monotonic() >= until:
+                        break
+                self._index.put_found(collection, found)
+        return names[done:]
 
-    def _mend(self, collection: str, folder: str, name: str) -> None:
-        path = os.path.join(folder, name)
+    def _look(self, collection: str, folder: str, name: str) -> Found | None:
+        """What a file holds; if it can't be read or is gone, the index is told at once."""
+        path = f"{folder}{os.sep}{name}"
         try:
             found = find(path)
         except StorageError as error:
@@ -418,10 +441,9 @@ class Committer:
             with suppress(OSError):
                 stamp = stamp_of(os.stat(path + PLAIN_SUFFIX))
             self._index.put_problem(collection, name, path + PLAIN_SUFFIX, error.message, stamp)
-            return
+            return None
         if found is not None:
-            self._index.put_found(collection, name, found)
-            return
+            return found
         foreign = foreign_name(name)
         if foreign is not None and os.path.exists(os.path.join(folder, foreign + PLAIN_SUFFIX)):
             self._index.put_problem(
@@ -431,8 +453,9 @@ class Committer:
                 "the file's name is not valid Unicode; rename it",
                 stamp_of(os.stat(os.path.join(folder, foreign + PLAIN_SUFFIX))),
             )
-            return
+            return None
         self._index.delete(collection, name)
+        return None
 
     def prepare(self, collection: str, spec: CollectionSpec | None) -> None:
         """Make what the index needs for a collection.

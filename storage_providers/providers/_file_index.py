@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -32,6 +32,7 @@ SCHEMA: Final = 1
 
 BUSY_SECONDS: Final = 30.0
 """How long SQLite waits for another process; only opening and checkpoints ever do."""
+
 
 _BROKEN: Final = {
     sqlite3.SQLITE_CORRUPT,
@@ -55,6 +56,8 @@ _PUT_PROBLEM: Final = (
     "INSERT OR REPLACE INTO files (collection,name,id,stamp,version,problem,path) "
     "VALUES (?,?,?,?,?,?,?)"
 )
+
+_TOUCH_FILE: Final = "UPDATE files SET stamp=? WHERE collection=? AND name=?"
 
 _Rows: TypeAlias = "dict[tuple[str, bool], list[tuple[Any, ...]]]"
 
@@ -236,6 +239,15 @@ class FileIndex:
         ).fetchone()
         return None if found is None else FileRow(*found)
 
+    def rows(self, collection: str, names: Collection[str]) -> dict[str, FileRow]:
+        """What the index knows of some documents' files, by their names without suffix."""
+        found = self.connection.execute(
+            "SELECT f.name,f.id,f.stamp,f.version,f.problem IS NOT NULL FROM json_each(?2) AS j "
+            "CROSS JOIN files AS f ON f.collection=?1 AND f.name=j.value",
+            (collection, msgspec.json.encode(list(names)).decode()),
+        )
+        return {name: FileRow(*row) for name, *row in found}
+
     def differing(self, collection: str, stamps: dict[str, int]) -> list[str]:
         """Of some files, those that are not indexed as they look now.
 
@@ -303,23 +315,31 @@ class FileIndex:
         self.connection.executemany(_PUT_FILE, files)
         self._insert(rows)
 
-    def put_found(self, collection: str, name: str, found: Found) -> None:
-        """Index what was found in a file, damaged or not."""
-        known = self.row(collection, name)
-        if known is not None and (known.version, known.item_id) == (found.version, found.item_id):
-            self.connection.execute(
-                "UPDATE files SET stamp=? WHERE collection=? AND name=?",
-                (found.stamp, collection, name),
-            )
-            return
-        file = (collection, name, found.item_id, found.stamp, found.version)
-        if found.content is None:
-            self.delete(collection, name)
-            self.connection.execute(_PUT_PROBLEM, (*file, found.problem, found.path))
-            return
-        self.connection.execute(_PUT_FILE, file)
+    def put_found(self, collection: str, found: Mapping[str, Found]) -> None:
+        """Index what was found in files, damaged or not.
+
+        Args:
+            collection: Their collection.
+            found: What they hold, by their names without suffix.
+        """
+        known = self.rows(collection, found)
+        touched: list[tuple[int, str, str]] = []
+        files: list[tuple[Any, ...]] = []
         rows: _Rows = {}
-        self._add_row(rows, found.item(collection), found.content.expires_at_ms)
+        for name, each in found.items():
+            row = known.get(name)
+            if row is not None and row == (each.item_id, row.stamp, each.version, each.damaged):
+                touched.append((each.stamp, collection, name))
+                continue
+            file = (collection, name, each.item_id, each.stamp, each.version)
+            if each.content is None:
+                self.delete(collection, name)
+                self.connection.execute(_PUT_PROBLEM, (*file, each.problem, each.path))
+                continue
+            files.append(file)
+            self._add_row(rows, each.item(collection), each.content.expires_at_ms)
+        self.connection.executemany(_TOUCH_FILE, touched)
+        self.connection.executemany(_PUT_FILE, files)
         self._insert(rows)
 
     def put_problem(self, collection: str, name: str, path: str, problem: str, stamp: int) -> None:
@@ -390,4 +410,4 @@ def _put_row(table: str, *, is_plain: bool) -> str:
 
 
 def _no_version() -> str:
-    raise NotImplementedError("the files make the versions")
+    raise AssertionError("a version is the hash of a file; the index is never asked for one")

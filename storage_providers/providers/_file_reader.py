@@ -39,24 +39,27 @@ class Found:
         stamp: Tells later whether the file was touched; 0 if it must be looked at again.
         content: What the file holds; `None` if it is damaged.
         problem: What is wrong with it; `None`: nothing.
+        size_bytes: How large the file is.
     """
 
-    __slots__ = ("content", "item_id", "path", "problem", "stamp", "version")
+    __slots__ = ("content", "item_id", "path", "problem", "size_bytes", "stamp", "version")
 
     def __init__(self, path: str, stem: str, raw: bytes, stamp: int) -> None:
         self.path = path
         self.stamp = stamp
+        self.size_bytes = len(raw)
         self.version = version_of(raw)
         self.content: Content | None = None
         self.problem: str | None = None
-        self.item_id = original(stem) or stem
+        named = original(stem)
+        self.item_id = named or stem
         try:
-            self.content = self._checked(parse(raw, encoded=path.endswith(ENCODED_SUFFIX)), stem)
+            content = parse(raw, encoded=path.endswith(ENCODED_SUFFIX))
+            self.content = self._checked(content, stem, named)
         except ValueError as error:
             self.problem = str(error)
 
-    def _checked(self, content: Content, stem: str) -> Content:
-        named = original(stem)
+    def _checked(self, content: Content, stem: str, named: str | None) -> Content:
         item_id = named if content.item_id is None else content.item_id
         if item_id is None:
             raise ValueError("it has no 'id' and its shortened name does not tell it")
@@ -70,6 +73,11 @@ class Found:
         if content.item_id is None:
             return content._replace(item_id=item_id, body=with_id(content.body, item_id))
         return content
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the file holds no document."""
+        return self.content is None
 
     def expired(self, now_ms: int) -> bool:
         """Whether the document has expired."""
@@ -126,7 +134,9 @@ def find(path: str) -> Found | None:
             raise os_error(error, path + suffix) from error
         if read is not None:
             raw, stamp = read
-            stem = unicodedata.normalize("NFC", os.path.basename(path))
+            stem = path.rpartition(os.sep)[2]
+            if not stem.isascii():
+                stem = unicodedata.normalize("NFC", stem)
             return Found(path + suffix, stem, raw, stamp)
     return None
 
@@ -138,8 +148,12 @@ def _read(path: str) -> tuple[bytes, int] | None:
         if not stat.S_ISREG(status.st_mode):
             return None
         chunks: list[bytes] = []
+        size_bytes = 0
         while chunk := os.read(file, max(status.st_size + 1, 4096)):
             chunks.append(chunk)
+            size_bytes += len(chunk)
+            if len(chunk) == size_bytes == status.st_size:
+                break  # A second read that says that this was the end costs as much as the first.
     finally:
         os.close(file)
     is_racy = time.time_ns() - status.st_mtime_ns < RACY_NS

@@ -12,6 +12,7 @@ import errno
 import itertools
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ MAX_OPEN_FILES: Final = 128
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+_PERMISSIONS: Final = 0o777
 _CAN_SYNC_FOLDERS: Final = os.name != "nt"
 _OPEN_TEMP: Final = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -163,10 +165,26 @@ class FileWriter:
             # right after this one would leave no trace.
             now = change._mtime_ns = time.time_ns()
             os.utime(file if os.utime in os.supports_fd else change._temp, ns=(now, now))
+            self._keep_mode(change, file)
         except BaseException:
             os.close(file)
             raise
         return file
+
+    def _keep_mode(self, change: FileChange, file: int) -> None:
+        """Give a new file the permission bits of the one that it replaces."""
+        assert change._temp is not None
+        for path in (change.path, change.other):
+            try:
+                old = os.stat(path).st_mode if path is not None else 0
+            except OSError:
+                continue  # It is not there, or the rename meets the same error and tells it.
+            if stat.S_ISREG(old):
+                if (old ^ os.fstat(file).st_mode) & _PERMISSIONS:
+                    os.chmod(
+                        file if os.chmod in os.supports_fd else change._temp, old & _PERMISSIONS
+                    )
+                return
 
     def _create(self, path: str) -> int:
         try:

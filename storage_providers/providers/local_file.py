@@ -6,8 +6,10 @@ The files are the truth. A SQLite index beside them answers queries; it can be d
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import ClassVar, Final, NamedTuple, TypeVar, cast
@@ -44,16 +46,18 @@ from storage_providers.providers._file_index import (
     index_errors,
 )
 from storage_providers.providers._file_layout import Layout
-from storage_providers.providers._file_lock import RootLock
+from storage_providers.providers._file_lock import POLL_SECONDS, RootLock
 from storage_providers.providers._file_names import file_stem
 from storage_providers.providers._file_reader import corrupt_file, find
-from storage_providers.providers._file_scan import Scan
+from storage_providers.providers._file_scan import Progress, Scan
 from storage_providers.providers._file_writer import FileWriter, os_error
 from storage_providers.providers._sql_schema import access_of
 from storage_providers.providers._sqlite_session import MissingSideTableError
 from storage_providers.providers._sqlite_worker import Worker
 
 __all__ = ["Backup", "LocalFileProvider"]
+
+_LOGGER = logging.getLogger("storage_providers")
 
 T = TypeVar("T")
 
@@ -63,6 +67,12 @@ where queries are frequent none of them waits."""
 
 INDEX_ATTEMPTS: Final = 4
 """How often an index that is deleted under our hands is made anew for one call."""
+
+TURN_SECONDS: Final = 2 * POLL_SECONDS
+"""How long the lock is left to others between turns; they try to get it twice in that time."""
+
+MANY_FILES: Final = 1000
+"""A scan that indexes more files than these says so in the log: it is what a query waited for."""
 
 
 class _Scanned(NamedTuple):
@@ -134,6 +144,7 @@ class LocalFileProvider(Provider):
         )
         self._scanned: dict[str, _Scanned] = {}
         self._scanning: dict[str, asyncio.Task[None]] = {}
+        self._listeners: dict[str, list[Progress]] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -176,7 +187,7 @@ class LocalFileProvider(Provider):
         for collection, names in changed.items():
             # The read has its answer; what keeps the index from following is the next scan's.
             with suppress(IndexGoneError, StorageError):
-                await self._writer.submit(self._mend, (collection, names))
+                await self._mend_all(collection, names, lambda _: None)
         errors = [result for result in results if isinstance(result, StorageError)]
         if not errors:
             return cast("list[Item | None]", results)
@@ -225,9 +236,20 @@ class LocalFileProvider(Provider):
         await self._writer.submit(lambda _: self._committer.commit(), None)
         return job.outcome()
 
-    def _mend(self, job: tuple[str, list[str]]) -> None:
+    async def _mend_all(
+        self, collection: str, names: Sequence[str], tell_left: Callable[[int], None]
+    ) -> None:
+        """Bring rows up to what the files are now, in turns that are short for other writers."""
+        while True:
+            names = await self._writer.submit(self._mend, (collection, names))
+            tell_left(len(names))
+            if not names:
+                return
+            await asyncio.sleep(TURN_SECONDS)
+
+    def _mend(self, job: tuple[str, Sequence[str]]) -> Sequence[str]:
         with index_errors():
-            self._committer.mend(*job)
+            return self._committer.mend(*job)
 
     def _collect(self, collection: str) -> None:
         with index_errors():
@@ -292,16 +314,25 @@ class LocalFileProvider(Provider):
 
     # --- the index -----------------------------------------------------------------------------
 
-    async def refresh(self, collection: str | None = None) -> None:
+    async def refresh(
+        self,
+        collection: str | None = None,
+        *,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
         """Look for files that were changed by hand, now.
 
         Args:
             collection: Only in this collection; `None`: in all.
+            on_progress: Told how many files were looked at so far, every few hundred files and at
+                the end. The numbers only grow. It is called on the event loop, so it should be
+                quick; what it raises ends the refresh, after the collection that it is at.
 
         Raises:
             StorageError: The folders can't be read, or the index can't be made.
         """
         self._check_open("refresh")
+        progress = Progress(on_progress)
         with self._context("refresh"):
             names = await self._collections() if collection is None else [collection]
             for name in names:
@@ -310,7 +341,14 @@ class LocalFileProvider(Provider):
                 if running is not None:
                     await asyncio.wait([running])
                 self._scanned.pop(name, None)
-                await self._with_index(name, _nothing)
+                listeners = self._listeners.setdefault(name, [])
+                listeners.append(progress)
+                try:
+                    await self._with_index(name, _nothing)
+                finally:
+                    listeners.remove(progress)
+                progress.next_collection()
+        progress.finish()
 
     async def _keep_fresh(self, collection: str) -> None:
         """Compare a collection's folder with the index if that was not done lately."""
@@ -340,17 +378,28 @@ class LocalFileProvider(Provider):
 
     async def _scan(self, collection: str) -> None:
         began = self.clock.now_ms()
+        started = time.monotonic()
         spec = await self._declared(collection)
         if not await self._reader.submit(self._is_prepared, (collection, spec)):
             await self._writer.submit(self._prepare, (collection, spec))
         scan = Scan(self._index, collection, self._layout.folder(collection))
         identity = self._index.identity
-        while True:
-            names = await self._reader.submit(self._step, scan)
-            if names is None:
-                break
+        changed = 0
+
+        def tell_left(files: int) -> None:
+            for progress in self._listeners.get(collection, ()):
+                progress.looked_at(scan.seen - files)
+
+        while (names := await self._reader.submit(self._step, scan)) is not None:
             if names:
-                await self._writer.submit(self._mend, (collection, names))
+                changed += len(names)
+                await self._mend_all(collection, names, tell_left)
+            else:
+                tell_left(scan.gathered)
+        tell_left(0)
+        if changed > MANY_FILES:
+            seconds = time.monotonic() - started
+            _LOGGER.info("indexed %d files in %.1f s, of %d there", changed, seconds, scan.seen)
         if await self._reader.submit(self._has_expired, collection):
             with suppress(StorageError):  # They are invisible all the same.
                 await self._writer.submit(self._collect, collection)

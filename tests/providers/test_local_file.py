@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+import re
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -35,6 +37,7 @@ from storage_providers.protocol import (
     Put,
     Write,
 )
+from storage_providers.providers import _file_commit, _file_scan
 from storage_providers.providers.local_file import LocalFileProvider
 from storage_providers.testing.conformance import ManualClock
 
@@ -747,3 +750,200 @@ def test_a_clock_that_goes_back_does_not_stop_scans(tmp_path: Path) -> None:
         assert await ids(provider) == ["a", "b"]
 
     play(tmp_path, body, clock=Clock(source=lambda: clock.seconds))
+
+
+# --- permissions -------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no permission bits")
+def test_a_replaced_file_keeps_its_permission_bits(tmp_path: Path) -> None:
+    """Puts, patches and the encoded form of a document have the mode a person gave its file."""
+
+    def mode(name: str) -> int:
+        return (tmp_path / "todos" / name).stat().st_mode & 0o777
+
+    async def body(provider: LocalFileProvider) -> None:
+        await provider.put_items("todos", [{"id": each} for each in "abc"])
+        usual = mode("a.json")
+        for name, bits in (("a", 0o600), ("b", 0o664)):
+            (tmp_path / f"todos/{name}.json").chmod(bits)
+        await provider.put_items("todos", [{"id": each, "n": 1} for each in "abcd"])
+        assert [mode(f"{each}.json") for each in "abcd"] == [0o600, 0o664, usual, usual]
+        await provider.update_item("todos", "a", {"n": 2})
+        assert mode("a.json") == 0o600
+        await provider.write([Put("todos", {"id": "a"}, encoding="sealed", payload=b"\0")])
+        assert names_in(tmp_path / "todos")[0] == "a.encoded"
+        assert mode("a.encoded") == 0o600
+        await provider.put_item("todos", {"id": "a"})
+        assert mode("a.json") == 0o600
+        assert names_in(tmp_path / SDK / "temp") == []
+
+    before = os.umask(0o022)
+    try:
+        play(tmp_path, body)
+    finally:
+        os.umask(before)
+
+
+# --- large folders -----------------------------------------------------------------------------
+
+
+def many(folder: Path, count: int, text: str = "{}") -> None:
+    """Make files by hand, their times too old to be looked at twice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for n in range(count):
+        path = folder / f"{n:05d}.json"
+        path.write_text(text)
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
+def test_refresh_tells_how_far_it_is(tmp_path: Path) -> None:
+    """The numbers grow to that of all files, whether these are indexed anew or only looked at."""
+    many(tmp_path / "todos", 2600)
+    many(tmp_path / "user-7/todos", 600)
+
+    async def body(provider: LocalFileProvider) -> None:
+        for _ in range(2):
+            told: list[int] = []
+            await provider.refresh(on_progress=told.append)
+            assert told == sorted(set(told))
+            assert told[-1] == 3200
+            assert len(told) >= 3
+        told = []
+        await provider.refresh("user-7/todos", on_progress=told.append)
+        assert told == [500, 600]
+        told = []
+        await provider.refresh("nothing", on_progress=told.append)
+        assert told == [0]
+        page = await provider.list_items("todos", limit=1, total=True)
+        assert page.total == 2600
+
+    play(tmp_path, body, rescan_seconds=None)
+
+
+def test_what_is_raised_on_progress_ends_the_refresh_only(tmp_path: Path) -> None:
+    """The scan serves a query too, which gets its answer; the refresh raises."""
+    many(tmp_path / "todos", 1200)
+    calls: list[int] = []
+
+    def refuse(files: int) -> None:
+        calls.append(files)
+        raise ZeroDivisionError
+
+    async def body(provider: LocalFileProvider) -> None:
+        refreshed, found = await asyncio.gather(
+            provider.refresh(on_progress=refuse),
+            provider.list_items("todos", limit=1, total=True),
+            return_exceptions=True,
+        )
+        assert isinstance(refreshed, ZeroDivisionError)
+        assert not isinstance(found, BaseException)
+        assert found.total == 1200
+        assert len(calls) == 1
+
+    play(tmp_path, body, rescan_seconds=None)
+
+
+def test_the_making_of_a_large_index_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line with counts and seconds, and none when little or nothing was indexed."""
+    many(tmp_path / "secret-name", 1001, '{"secret": "content"}')
+    many(tmp_path / "few", 1000)
+
+    async def body(provider: LocalFileProvider) -> None:
+        await provider.refresh()
+        await provider.refresh()
+
+    with caplog.at_level(logging.INFO, logger="storage_providers"):
+        play(tmp_path, body, rescan_seconds=None)
+    (record,) = caplog.records
+    assert re.fullmatch(r"indexed 1001 files in \d+\.\d s, of 1001 there", record.getMessage())
+    assert record.levelno == logging.INFO
+
+
+@pytest.mark.parametrize("limit", ["MEND_FILES", "MEND_BYTES", "MEND_SECONDS"])
+def test_writers_have_their_turn_while_a_folder_is_indexed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """The lock is given up after so many files, bytes or seconds, and nothing is left out."""
+    many(tmp_path / "todos", 30)
+    (tmp_path / "todos/00007.json").write_text("broken")
+    monkeypatch.setattr(_file_commit, limit, 1 if limit != "MEND_SECONDS" else 0)
+    turns: list[int] = []
+    mend = _file_commit.Committer.mend
+
+    def counted(self: Any, collection: str, names: Any) -> Any:
+        left = mend(self, collection, names)
+        turns.append(len(names) - len(left))
+        return left
+
+    monkeypatch.setattr(_file_commit.Committer, "mend", counted)
+
+    async def body(provider: LocalFileProvider) -> None:
+        async with LocalFileProvider(tmp_path, fsync=False, lock_timeout_seconds=1) as other:
+            pause = asyncio.sleep
+
+            async def write_meanwhile(seconds: float) -> None:
+                if len(turns) == 1:
+                    await provider.put_item("todos", {"id": "00029", "n": 1})
+                    await other.put_item("todos", {"id": "new", "n": 1})
+                await pause(0 * seconds)
+
+            monkeypatch.setattr(asyncio, "sleep", write_meanwhile)
+            page = await provider.list_items("todos", total=True)
+        assert page.total == 30
+        assert [error.item_id for error in page.corrupt] == ["00007"]
+        assert await ids(provider, where={"n": 1}) == ["00029", "new"]
+        assert turns == [1] * 30
+
+    play(tmp_path, body, rescan_seconds=None)
+
+
+def test_gathered_names_are_gone_through_in_bounded_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of more files than names are gathered is indexed whole, then found unchanged."""
+    monkeypatch.setattr(_file_scan, "NAMES_GATHERED", 20)
+    monkeypatch.setattr(_file_scan, "FILES_AT_ONCE", 10)
+    many(tmp_path / "todos", 65)
+
+    async def body(provider: LocalFileProvider) -> None:
+        mended: list[int] = []
+        mend = provider._committer.mend
+
+        def counted(collection: str, names: Any) -> Any:
+            mended.append(len(names))
+            return mend(collection, names)
+
+        monkeypatch.setattr(provider._committer, "mend", counted)
+        assert len(await ids(provider, limit=100)) == 65
+        assert mended == [20, 20, 20, 5]
+        (tmp_path / "todos/00030.json").write_text('{"n": 1}')
+        (tmp_path / "todos/00031.json").unlink()
+        await provider.refresh()
+        assert mended == [20, 20, 20, 5, 1, 1]
+        assert len(await ids(provider, limit=100)) == 64
+        assert await ids(provider, where={"n": 1}) == ["00030"]
+
+    play(tmp_path, body, rescan_seconds=None)
+
+
+def test_a_file_renamed_to_the_other_form_is_read_anew(tmp_path: Path) -> None:
+    """The same bytes are a document under one suffix and damaged under the other."""
+
+    async def body(provider: LocalFileProvider) -> None:
+        await provider.write([Put("todos", {"id": "a"}, encoding="sealed", payload=b"\0")])
+        assert await ids(provider) == ["a"]
+        (tmp_path / "todos/a.encoded").rename(tmp_path / "todos/a.json")
+        await provider.refresh()
+        page = await provider.list_items("todos")
+        assert page.items == []
+        assert [error.item_id for error in page.corrupt] == ["a"]
+        (tmp_path / "todos/a.json").rename(tmp_path / "todos/a.encoded")
+        await provider.refresh()
+        page = await provider.list_items("todos")
+        assert [item.id for item in page.items] == ["a"]
+        assert page.corrupt == ()
+
+    play(tmp_path, body, rescan_seconds=None)
