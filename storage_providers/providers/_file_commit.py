@@ -406,7 +406,7 @@ class Committer:
             names: Names of files without suffix, whether they are still there or not.
 
         Returns:
-            Those left for the next turn because others want theirs: slow or large files.
+            Those left for another turn, after other writers had theirs.
 
         Raises:
             IndexGoneError: The index was deleted or made anew.

@@ -347,6 +347,8 @@ class LocalFileProvider(Provider):
                     await self._with_index(name, _nothing)
                 finally:
                     listeners.remove(progress)
+                    if not listeners:
+                        del self._listeners[name]
                 progress.next_collection()
         progress.finish()
 
@@ -399,7 +401,12 @@ class LocalFileProvider(Provider):
         tell_left(0)
         if changed > MANY_FILES:
             seconds = time.monotonic() - started
-            _LOGGER.info("indexed %d files in %.1f s, of %d there", changed, seconds, scan.seen)
+            _LOGGER.info(
+                "indexed %d new, changed or removed files in %.1f s; looked at %d",
+                changed,
+                seconds,
+                scan.seen,
+            )
         if await self._reader.submit(self._has_expired, collection):
             with suppress(StorageError):  # They are invisible all the same.
                 await self._writer.submit(self._collect, collection)

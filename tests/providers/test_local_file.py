@@ -858,7 +858,8 @@ def test_the_making_of_a_large_index_is_logged(
     with caplog.at_level(logging.INFO, logger="storage_providers"):
         play(tmp_path, body, rescan_seconds=None)
     (record,) = caplog.records
-    assert re.fullmatch(r"indexed 1001 files in \d+\.\d s, of 1001 there", record.getMessage())
+    said = r"indexed 1001 new, changed or removed files in \d+\.\d s; looked at 1001"
+    assert re.fullmatch(said, record.getMessage())
     assert record.levelno == logging.INFO
 
 
