@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Provider"]
 
+DECLARATIONS_KEPT = 10_000
+"""Declarations remembered at most; each scope of a collection has one. Ours."""
+
 DECLARATION_REFRESH_SECONDS = 60
 """How long a declaration made by another process may go unnoticed."""
 
@@ -301,7 +304,7 @@ class Provider(FriendlyFace):
             _checks.check_spec(spec, self.capabilities)
             if await self.declared(spec.collection) != spec:
                 await self._declare(spec)
-                self._declarations[spec.collection] = spec, self.clock.now_ms()
+                self._remember(spec.collection, spec)
 
     async def declared(self, collection: str) -> CollectionSpec | None:
         """What is declared about a collection.
@@ -324,8 +327,15 @@ class Provider(FriendlyFace):
         with self._context("declared"):
             check_collection(collection, self.capabilities.max_scope_bytes)
             spec = await self._declared(collection)
-        self._declarations[collection] = spec, now
+        self._remember(collection, spec)
         return spec
+
+    def _remember(self, collection: str, spec: CollectionSpec | None) -> None:
+        """Keep a declaration for a minute; with many scopes the oldest are let go."""
+        self._declarations.pop(collection, None)
+        if len(self._declarations) >= DECLARATIONS_KEPT:
+            del self._declarations[next(iter(self._declarations))]
+        self._declarations[collection] = spec, self.clock.now_ms()
 
 
 def _projected(page: Page, fields: tuple[str, ...]) -> Page:

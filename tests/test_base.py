@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 
 from storage_providers.errors import (
+    DocumentTooLargeError,
     InvalidArgumentError,
     ProviderClosedError,
     TransportError,
@@ -217,3 +218,20 @@ def test_stamps_are_shared_by_a_batch(manual_clock: ManualClock) -> None:
             assert stamps[0] == stamps[1] < stamps[2]
 
     asyncio.run(play())
+
+
+def test_declarations_are_not_remembered_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a scope for each of many users memory stays bounded, and limits hold all the same."""
+    monkeypatch.setattr("storage_providers.base.DECLARATIONS_KEPT", 5)
+
+    async def scenario() -> None:
+        async with InMemoryProvider() as provider:
+            await provider.declare(CollectionSpec(collection="u0/t", max_document_bytes=20))
+            for user in range(20):
+                await provider.read_item(f"u{user}/t", "a")
+                await provider.put_item(f"v{user}/t", {"id": "a"})
+            assert len(provider._declarations) == 5
+            with pytest.raises(DocumentTooLargeError):
+                await provider.put_item("u0/t", {"id": "a"})
+
+    asyncio.run(scenario())

@@ -236,7 +236,7 @@ class SQLiteProvider(Provider):
             except MissingSideTableError:
                 # Another process changed the declaration within the last minute.
                 spec = await self._declared(query.collection)
-                self._declarations[query.collection] = spec, self.clock.now_ms()
+                self._remember(query.collection, spec)
             except BrokenRowsError:
                 found += await self._writer.submit(self._set_aside_broken, query.collection)
             else:
