@@ -23,8 +23,8 @@ from storage_providers.protocol import (
     Put,
     Query,
 )
-from storage_providers.providers._sql_schema import access_of
-from storage_providers.providers._sqlite_session import Session
+from storage_providers.providers._sql.schema import access_of
+from storage_providers.providers._sqlite.session import Session
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.testing._harness import exactly
 from storage_providers.testing.strategies import (

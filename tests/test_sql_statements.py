@@ -30,10 +30,10 @@ from storage_providers.protocol import (
     Query,
 )
 from storage_providers.providers._sql import Dialect
-from storage_providers.providers._sql_query import Access, compile_query
-from storage_providers.providers._sql_schema import access_of
-from storage_providers.providers._sql_where import Parameters, Sources, compile_condition
-from storage_providers.providers._sqlite_session import Session
+from storage_providers.providers._sql.query import Access, compile_query
+from storage_providers.providers._sql.schema import access_of
+from storage_providers.providers._sql.where import Parameters, Sources, compile_condition
+from storage_providers.providers._sqlite.session import Session
 
 
 class Table:

@@ -37,23 +37,23 @@ from storage_providers.protocol import (
     check_collection,
     check_id,
 )
-from storage_providers.providers._file_backups import Backup, Backups
-from storage_providers.providers._file_commit import Committer
-from storage_providers.providers._file_index import (
+from storage_providers.providers._files.backups import Backup, Backups
+from storage_providers.providers._files.commit import Committer
+from storage_providers.providers._files.index import (
     BUSY_SECONDS,
     FileIndex,
     IndexGoneError,
     index_errors,
 )
-from storage_providers.providers._file_layout import Layout
-from storage_providers.providers._file_lock import POLL_SECONDS, RootLock
-from storage_providers.providers._file_names import file_stem
-from storage_providers.providers._file_reader import corrupt_file, find
-from storage_providers.providers._file_scan import Progress, Scan
-from storage_providers.providers._file_writer import FileWriter, os_error
-from storage_providers.providers._sql_schema import access_of
-from storage_providers.providers._sqlite_session import MissingSideTableError
-from storage_providers.providers._sqlite_worker import Worker
+from storage_providers.providers._files.layout import Layout
+from storage_providers.providers._files.lock import POLL_SECONDS, RootLock
+from storage_providers.providers._files.names import file_stem
+from storage_providers.providers._files.reader import corrupt_file, find
+from storage_providers.providers._files.scan import Progress, Scan
+from storage_providers.providers._files.writer import FileWriter, os_error
+from storage_providers.providers._sql.schema import access_of
+from storage_providers.providers._sqlite.session import MissingSideTableError
+from storage_providers.providers._sqlite.worker import Worker
 
 __all__ = ["Backup", "LocalFileProvider"]
 

@@ -27,13 +27,13 @@ from storage_providers.protocol import (
     Write,
 )
 from storage_providers.providers._sql import table_of
-from storage_providers.providers._sql_schema import access_of
-from storage_providers.providers._sqlite_session import (
+from storage_providers.providers._sql.schema import access_of
+from storage_providers.providers._sqlite.session import (
     BrokenRowsError,
     MissingSideTableError,
     Session,
 )
-from storage_providers.providers._sqlite_worker import (
+from storage_providers.providers._sqlite.worker import (
     ReadingWorker,
     Worker,
     WriteJob,

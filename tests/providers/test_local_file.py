@@ -37,7 +37,8 @@ from storage_providers.protocol import (
     Put,
     Write,
 )
-from storage_providers.providers import _file_commit, _file_scan
+from storage_providers.providers._files import commit as _file_commit
+from storage_providers.providers._files import scan as _file_scan
 from storage_providers.providers.local_file import LocalFileProvider
 from storage_providers.testing.conformance import ManualClock
 

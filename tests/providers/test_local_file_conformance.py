@@ -9,7 +9,7 @@ import pytest
 
 from storage_providers._clock import Clock
 from storage_providers.protocol import StorageProvider
-from storage_providers.providers._file_layout import Layout
+from storage_providers.providers._files.layout import Layout
 from storage_providers.providers.local_file import LocalFileProvider
 from storage_providers.testing.conformance import Backend, ProviderConformance, count_cases
 

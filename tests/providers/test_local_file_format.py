@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage_providers._json import encode_object
-from storage_providers.providers._file_format import parse, render, version_of
+from storage_providers.providers._files.format import parse, render, version_of
 from storage_providers.testing.strategies import documents
 
 

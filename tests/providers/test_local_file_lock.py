@@ -11,11 +11,11 @@ import filelock
 import pytest
 
 from storage_providers.errors import DeadlineExceededError, PermissionDeniedError
-from storage_providers.providers._file_lock import RootLock
+from storage_providers.providers._files.lock import RootLock
 
 HOLDER = """
 import sys
-from storage_providers.providers._file_lock import RootLock
+from storage_providers.providers._files.lock import RootLock
 with RootLock(sys.argv[1], 5).held():
     print("held", flush=True)
     sys.stdin.read()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from storage_providers.errors import CorruptItemError
 from storage_providers.protocol import Put
-from storage_providers.providers._file_names import file_stem
+from storage_providers.providers._files.names import file_stem
 from storage_providers.providers.local_file import LocalFileProvider
 
 IDS: Final = ["a", "A", "é", "x/y", "long" * 70]

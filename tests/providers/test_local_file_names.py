@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from storage_providers.providers._file_names import (
+from storage_providers.providers._files.names import (
     ENCODED_SUFFIX,
     PLAIN_SUFFIX,
     file_stem,

@@ -29,7 +29,7 @@ from storage_providers.errors import (
     StorageFullError,
 )
 from storage_providers.protocol import Put
-from storage_providers.providers._file_writer import FileChange, FileWriter
+from storage_providers.providers._files.writer import FileChange, FileWriter
 from storage_providers.providers.local_file import LocalFileProvider
 
 SDK = ".storage-providers"
@@ -123,7 +123,7 @@ def test_a_kill_in_the_middle_leaves_temporary_files_only_until_the_next_open(
 ) -> None:
     """What a process was writing when it died is removed; a document is old or new."""
     program = """
-from storage_providers.providers._file_writer import FileWriter
+from storage_providers.providers._files.writer import FileWriter
 FileWriter._put_in_place = lambda self, change: os.kill(os.getpid(), 9)
 async def main():
     async with LocalFileProvider(sys.argv[1]) as provider:

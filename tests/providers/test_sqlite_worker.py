@@ -36,7 +36,7 @@ from storage_providers.protocol import (
     Query,
 )
 from storage_providers.providers import sqlite as sqlite_module
-from storage_providers.providers._sqlite_errors import translated
+from storage_providers.providers._sqlite.errors import translated
 from storage_providers.providers.sqlite import SQLiteProvider
 from storage_providers.testing.conformance import ManualClock
 
@@ -491,7 +491,7 @@ def test_a_query_that_never_settles(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         async with SQLiteProvider(tmp_path / "a.db") as provider:
             await provider.put_item("t", {"id": "a"})
             monkeypatch.setattr(
-                "storage_providers.providers._sqlite_session.are_documents", lambda _: False
+                "storage_providers.providers._sqlite.session.are_documents", lambda _: False
             )
             with pytest.raises(TransportError, match=f"{sqlite_module.ATTEMPTS} times"):
                 await provider.query([Query("t")])

@@ -20,10 +20,10 @@ import msgspec
 from storage_providers._clock import Clock
 from storage_providers.protocol import CollectionSpec, Item
 from storage_providers.providers import _sql
-from storage_providers.providers._file_names import original
-from storage_providers.providers._file_reader import Found
-from storage_providers.providers._sql_write import clear_rows
-from storage_providers.providers._sqlite_session import Session
+from storage_providers.providers._files.names import original
+from storage_providers.providers._files.reader import Found
+from storage_providers.providers._sql.write import clear_rows
+from storage_providers.providers._sqlite.session import Session
 
 __all__ = ["FileIndex", "FileRow", "IndexGoneError", "Written", "index_errors"]
 

@@ -25,7 +25,7 @@ import msgspec
 
 from storage_providers.errors import InvalidArgumentError
 from storage_providers.protocol import check_collection
-from storage_providers.providers._file_names import (
+from storage_providers.providers._files.names import (
     ENCODED_SUFFIX,
     PLAIN_SUFFIX,
     file_stem,

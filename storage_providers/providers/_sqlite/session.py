@@ -38,9 +38,12 @@ from storage_providers.protocol import (
     Write,
     check_collection,
 )
-from storage_providers.providers import _sql, _sql_query, _sql_schema, _sql_write
-from storage_providers.providers._sql_query import Access
-from storage_providers.providers._sqlite_rows import (
+from storage_providers.providers import _sql
+from storage_providers.providers._sql import query as _sql_query
+from storage_providers.providers._sql import schema as _sql_schema
+from storage_providers.providers._sql import write as _sql_write
+from storage_providers.providers._sql.query import Access
+from storage_providers.providers._sqlite.rows import (
     BrokenRowsError,
     MissingSideTableError,
     are_documents,

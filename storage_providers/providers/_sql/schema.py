@@ -16,8 +16,8 @@ import msgspec
 from storage_providers.filters import Path, parse_path
 from storage_providers.protocol import CollectionSpec, Index
 from storage_providers.providers._sql import Statement, quoted, table_of
-from storage_providers.providers._sql_query import Access
-from storage_providers.providers._sql_where import Sources, field
+from storage_providers.providers._sql.query import Access
+from storage_providers.providers._sql.where import Sources, field
 
 __all__ = ["access_of", "existing_objects", "index_fields", "migrate"]
 

@@ -7,10 +7,10 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from storage_providers.providers._file_index import FileIndex
-from storage_providers.providers._file_layout import foreign_name, is_document, row_name
-from storage_providers.providers._file_names import ENCODED_SUFFIX, PLAIN_SUFFIX
-from storage_providers.providers._file_writer import os_error, stamp_of
+from storage_providers.providers._files.index import FileIndex
+from storage_providers.providers._files.layout import foreign_name, is_document, row_name
+from storage_providers.providers._files.names import ENCODED_SUFFIX, PLAIN_SUFFIX
+from storage_providers.providers._files.writer import os_error, stamp_of
 
 __all__ = ["Progress", "Scan"]
 

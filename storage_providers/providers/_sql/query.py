@@ -22,7 +22,7 @@ from storage_providers.filters import (
 )
 from storage_providers.protocol import Item, Query
 from storage_providers.providers._sql import Dialect, Statement, item_columns, live, table_of
-from storage_providers.providers._sql_where import Parameters, Sources, compile_condition, field
+from storage_providers.providers._sql.where import Parameters, Sources, compile_condition, field
 
 __all__ = ["Access", "Select", "compile_query", "next_cursor"]
 

@@ -6,10 +6,10 @@ and the index beside local files is one more table of it.
 | module | makes |
 |---|---|
 | `_sql` | names, tables, reads by id, listings of ids and collections |
-| `_sql_where` | conditions |
-| `_sql_query` | queries and pages |
-| `_sql_write` | puts, patches, deletes |
-| `_sql_schema` | what `declare` asks for: indexes, side tables, full text |
+| `_sql.where` | conditions |
+| `_sql.query` | queries and pages |
+| `_sql.write` | puts, patches, deletes |
+| `_sql.schema` | what `declare` asks for: indexes, side tables, full text |
 
 One table holds one collection name for all scopes. Its `rid` is the stable row number that side
 tables refer to. `body` is compact JSON exactly as `encode_object` makes it.

@@ -10,13 +10,13 @@ import msgspec
 from storage_providers._clock import Clock, format_timestamp
 from storage_providers.errors import ItemNotFoundError
 from storage_providers.protocol import Item
-from storage_providers.providers._file_layout import Layout
-from storage_providers.providers._file_names import (
+from storage_providers.providers._files.layout import Layout
+from storage_providers.providers._files.names import (
     ENCODED_SUFFIX,
     PLAIN_SUFFIX,
 )
-from storage_providers.providers._file_reader import Found
-from storage_providers.providers._file_writer import FileChange, os_error
+from storage_providers.providers._files.reader import Found
+from storage_providers.providers._files.writer import FileChange, os_error
 
 __all__ = ["Backup", "Backups"]
 

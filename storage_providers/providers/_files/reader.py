@@ -10,15 +10,15 @@ from typing import Final
 
 from storage_providers.errors import CorruptItemError
 from storage_providers.protocol import Item
-from storage_providers.providers._file_format import Content, parse, version_of, with_id
-from storage_providers.providers._file_names import (
+from storage_providers.providers._files.format import Content, parse, version_of, with_id
+from storage_providers.providers._files.names import (
     ENCODED_SUFFIX,
     PLAIN_SUFFIX,
     file_stem,
     is_hashed,
     original,
 )
-from storage_providers.providers._file_writer import os_error, stamp_of
+from storage_providers.providers._files.writer import os_error, stamp_of
 
 __all__ = ["Found", "corrupt_file", "find"]
 

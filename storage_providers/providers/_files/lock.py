@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from storage_providers.errors import ConfigurationError, DeadlineExceededError
-from storage_providers.providers._file_writer import os_error
+from storage_providers.providers._files.writer import os_error
 
 if sys.platform != "win32":
     import fcntl

@@ -18,8 +18,8 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from storage_providers.errors import ProviderClosedError, StorageError
 from storage_providers.protocol import ANY, Address, Item, Put, Write
-from storage_providers.providers._sqlite_errors import translated
-from storage_providers.providers._sqlite_session import Session
+from storage_providers.providers._sqlite.errors import translated
+from storage_providers.providers._sqlite.session import Session
 
 __all__ = ["ReadingWorker", "Worker", "WriteJob", "WritingWorker"]
 

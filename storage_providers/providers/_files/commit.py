@@ -26,20 +26,20 @@ from storage_providers.protocol import (
     Write,
     expiry_of,
 )
-from storage_providers.providers._file_backups import Backups
-from storage_providers.providers._file_format import render, version_of
-from storage_providers.providers._file_index import FileIndex, IndexGoneError, Written
-from storage_providers.providers._file_layout import (
+from storage_providers.providers._files.backups import Backups
+from storage_providers.providers._files.format import render, version_of
+from storage_providers.providers._files.index import FileIndex, IndexGoneError, Written
+from storage_providers.providers._files.layout import (
     Layout,
     foreign_name,
     is_document,
     row_name,
 )
-from storage_providers.providers._file_lock import RootLock
-from storage_providers.providers._file_names import ENCODED_SUFFIX, PLAIN_SUFFIX, file_stem
-from storage_providers.providers._file_reader import Found, find
-from storage_providers.providers._file_writer import FileChange, FileWriter, os_error, stamp_of
-from storage_providers.providers._sql_write import conflict
+from storage_providers.providers._files.lock import RootLock
+from storage_providers.providers._files.names import ENCODED_SUFFIX, PLAIN_SUFFIX, file_stem
+from storage_providers.providers._files.reader import Found, find
+from storage_providers.providers._files.writer import FileChange, FileWriter, os_error, stamp_of
+from storage_providers.providers._sql.write import conflict
 
 __all__ = ["Committer", "WriteJob"]
 
