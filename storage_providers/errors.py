@@ -10,9 +10,9 @@ StorageError                       provider, operation, collection, item_id, ret
 ├── ConflictError                  ├── StorageFullError
 │   ├── ItemExistsError            ├── CorruptArchiveError
 │   └── VersionMismatchError       ├── BatchError                results
-│         expected_version,        └── TransportError            retryable
-│         actual_version               ├── DeadlineExceededError
-│                                      ├── RateLimitedError      retry_after_seconds
+│         expected_version,        └── TransportError            retryable, retry_after_seconds
+│         actual_version               ├── DeadlineExceededError deadline_seconds, attempts
+│                                      ├── RateLimitedError
 │                                      └── OutcomeUnknownError
 ```
 
@@ -249,21 +249,49 @@ class BatchError(StorageError):
 
 
 class TransportError(StorageError):
-    """The provider could not be reached or did not answer properly."""
+    """The provider could not be reached or did not answer properly.
+
+    Attributes:
+        retry_after_seconds: How long the service asks to wait before the next call, if it does.
+    """
 
     retryable = True
 
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        collection: str | None = None,
+        item_id: str | None = None,
+        index: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, collection=collection, item_id=item_id, index=index)
+        self.retry_after_seconds = retry_after_seconds
+
 
 class DeadlineExceededError(TransportError):
-    """The operation did not finish in the time it was given."""
+    """The operation did not finish in the time it was given.
+
+    Attributes:
+        deadline_seconds: The time it was given, if known.
+        attempts: How many times it was tried, if known.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        deadline_seconds: float | None = None,
+        attempts: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.deadline_seconds = deadline_seconds
+        self.attempts = attempts
 
 
 class RateLimitedError(TransportError):
     """Too many requests; wait before the next one."""
-
-    def __init__(self, message: str = "", *, retry_after_seconds: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
 
 
 class OutcomeUnknownError(TransportError):

@@ -119,6 +119,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("_clock", "_json", "_names", "_validation", "_writes"),
     ),
     "base": ("base", "_face", "_checks", "_importing"),
+    "resilience": ("resilience", "_resilience"),
     "providers": ("providers",),
     "layers": ("layers",),
     "collection": ("collection", "_models", "_overlay", "_typed"),
@@ -132,7 +133,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
 MAY_IMPORT: dict[str, set[str]] = {
     "words": set(),
     "base": {"words"},
-    "providers": {"words", "base"},
+    "resilience": {"words"},
+    "providers": {"words", "base", "resilience"},
     "layers": {"words", "base"},
     "collection": {"words", "base"},
     "settings": {"words", "base", "providers", "layers"},

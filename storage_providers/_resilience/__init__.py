@@ -1,0 +1,1 @@
+"""The parts of `storage_providers.resilience`, which is where drivers import them from."""
