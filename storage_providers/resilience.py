@@ -135,7 +135,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             Seconds; never less than the service asked for.
         """
         # 2**60 is beyond any bound; a larger power would not be a float.
-        bound = min(self.max_delay_seconds, self.base_delay_seconds * 2 ** min(attempt - 1, 60))
+        bound = min(self.max_delay_seconds, self.base_delay_seconds * 2.0 ** min(attempt - 1, 60))
         floor = _asked(error)
         if floor is None:
             limited = isinstance(error, RateLimitedError)
@@ -271,6 +271,12 @@ class Resilience:
         if self.budget is None:
             return await self._guarded(send, number, may_have_landed, operation, deadline)
         await self.budget.acquire(deadline)
+        try:
+            # It may have opened while this call waited for its turn, which then is another's.
+            self.breaker.check()
+        except CircuitOpenError:
+            self.budget.refund()
+            raise
         try:
             return await self._guarded(send, number, may_have_landed, operation, deadline)
         finally:

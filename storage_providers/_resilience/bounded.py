@@ -12,7 +12,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from storage_providers.errors import ConfigurationError
 
@@ -141,13 +141,13 @@ async def _call(function: Callable[[T], Awaitable[R]], item: T) -> R:
 
 
 async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
-    if isinstance(items, AsyncGenerator):
-        async with aclosing(items):
+    if isinstance(items, AsyncIterable):
+        try:
             async for item in items:
                 yield item
-    elif isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
+        finally:
+            if isinstance(items, AsyncGenerator):
+                await items.aclose()
     else:
         for item in items:
             yield item
@@ -181,7 +181,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
+            yield from _leaves(cast(BaseExceptionGroup[BaseException], error))
         else:
             yield error
 
