@@ -204,7 +204,7 @@ def test_the_breaker_opens_probes_once_and_closes() -> None:
             await resilience.call(Service("ok"), effect=Effect.READ)
         release.set()
         assert await probe == "ok"
-        assert resilience.breaker.state == "closed"
+        assert resilience.breaker.status.state == "closed"
 
     run(main())
 
