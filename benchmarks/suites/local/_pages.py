@@ -28,7 +28,7 @@ from benchmarks.suites.local._documents import due_days
 from benchmarks.suites.local._peers import PageOf, open_py_key_value, open_tinydb
 from storage_providers import LocalFileProvider, Query, SQLiteProvider, StorageProvider
 from storage_providers.providers._sql import Dialect, Statement
-from storage_providers.providers._sql_query import Access, compile_query
+from storage_providers.providers._sql.query import Access, compile_query
 
 __all__ = ["file_reopen", "pages"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from storage_providers.providers._sql import Dialect, create_table, table_of
-from storage_providers.providers._sql_write import Shape, put_sql
+from storage_providers.providers._sql.write import Shape, put_sql
 
 __all__ = ["RawTable", "SameTable", "durable_write"]
 
