@@ -11,6 +11,7 @@ refused for its rate, and `TransportError` where no proper answer came.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TypeVar
@@ -25,6 +26,7 @@ from storage_providers._resilience.breaker import (
     CircuitBreaker,
     CircuitOpenError,
     NotSentError,
+    Pass,
 )
 from storage_providers._resilience.budget import RateBudget, RateLimit, shared_budget
 from storage_providers._resilience.headers import (
@@ -75,6 +77,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_LOGGER = logging.getLogger("storage_providers")
 
 
 class Effect(Enum):
@@ -184,7 +188,8 @@ class Resilience:
         breaker: When the service counts as down.
         budget: The calls that the service allows, if it counts them.
         timing: Time and chance.
-        on_attempt: Told about every attempt that was begun. It must not raise.
+        on_attempt: Told about every attempt that was begun. What it raises is logged, by name, and
+            changes nothing.
     """
 
     def __init__(
@@ -268,29 +273,31 @@ class Resilience:
         deadline: Deadline,
     ) -> T:
         self.breaker.check()
-        if self.budget is None:
-            return await self._guarded(send, number, may_have_landed, operation, deadline)
-        await self.budget.acquire(deadline)
+        turn = None if self.budget is None else await self.budget.acquire(deadline)
         try:
+            if deadline.is_over:
+                raise NotSentError("the time was up before it was sent")
             # It may have opened while this call waited for its turn, which then is another's.
-            self.breaker.check()
-        except CircuitOpenError:
-            self.budget.refund()
+            entered = self.breaker.enter()
+        except NotSentError:
+            if self.budget is not None and turn is not None:
+                self.budget.refund(turn)
             raise
         try:
-            return await self._guarded(send, number, may_have_landed, operation, deadline)
+            return await self._send(send, number, may_have_landed, operation, deadline, entered)
         finally:
-            self.budget.done()
+            if self.budget is not None:
+                self.budget.done()
 
-    async def _guarded(
+    async def _send(
         self,
         send: Callable[[Attempt], Awaitable[T]],
         number: int,
         may_have_landed: bool,
         operation: str,
         deadline: Deadline,
+        entered: Pass,
     ) -> T:
-        entered = self.breaker.enter()
         seconds = deadline.phase_seconds(self._attempt_timeout_seconds)
         failure: BaseException | None = None
         timer = asyncio.timeout(seconds)
@@ -309,9 +316,18 @@ class Resilience:
         finally:
             took = self._timing.monotonic() - entered.began
             self.breaker.leave(entered, self.breaker.judge(failure, took), failure)
-            if self._on_attempt is not None:
-                name = None if failure is None else type(failure).__name__
-                self._on_attempt(AttemptReport(operation, number, took, name))
+            self._report(operation, number, took, failure)
+
+    def _report(
+        self, operation: str, number: int, took: float, failure: BaseException | None
+    ) -> None:
+        if self._on_attempt is None:
+            return
+        name = None if failure is None else type(failure).__name__
+        try:
+            self._on_attempt(AttemptReport(operation, number, took, name))
+        except Exception as error:  # noqa: BLE001 - the call's outcome stands, above all a write's.
+            _LOGGER.error("on_attempt raised %s, which was ignored", type(error).__name__)
 
     def _repeats(
         self, error: StorageError, effect: Effect, may_have_landed: bool, number: int
@@ -352,8 +368,10 @@ class Resilience:
             )
             unknown.__cause__ = error
             return unknown
-        timed_out = isinstance(error, AttemptTimeoutError) and deadline.is_over
-        if timed_out or (no_time and _asked(error) is None and not _is_refusal(error)):
+        timed_out = type(error) in (AttemptTimeoutError, NotSentError) and deadline.is_over
+        if timed_out or (
+            no_time and _asked(error) is None and not isinstance(error, RateLimitedError)
+        ):
             late = deadline.error(attempts, error)
             late.__cause__ = error
             return late
@@ -364,10 +382,6 @@ class Resilience:
 
 def _asked(error: StorageError) -> float | None:
     return error.retry_after_seconds if isinstance(error, TransportError) else None
-
-
-def _is_refusal(error: StorageError) -> bool:
-    return isinstance(error, RateLimitedError)
 
 
 def _may_have_landed(error: StorageError) -> bool:

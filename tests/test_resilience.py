@@ -188,10 +188,10 @@ def test_the_breaker_opens_probes_once_and_closes() -> None:
         with pytest.raises(CircuitOpenError) as caught:
             await resilience.call(Service("ok"), effect=Effect.READ)
         assert "r2 has been unavailable" in caught.value.message
-        assert str(resilience.breaker.state) == "open"
-        assert resilience.breaker.last_error == "TransportError"
+        assert str(resilience.breaker.status.state) == "open"
+        assert resilience.breaker.status.last_error == "TransportError"
         await asyncio.sleep(5.0)
-        assert str(resilience.breaker.state) == "half_open"
+        assert str(resilience.breaker.status.state) == "half_open"
         release = asyncio.Event()
 
         async def slow(_: Attempt) -> str:
@@ -204,7 +204,7 @@ def test_the_breaker_opens_probes_once_and_closes() -> None:
             await resilience.call(Service("ok"), effect=Effect.READ)
         release.set()
         assert await probe == "ok"
-        assert str(resilience.breaker.state) == "closed"
+        assert str(resilience.breaker.status.state) == "closed"
 
     run(main())
 

@@ -50,6 +50,10 @@ class NotSentError(TransportError):
     """The request surely was not carried out: it never left, or was turned away before."""
 
 
+class AttemptTimeoutError(TransportError):
+    """No answer came within the time-out of one attempt."""
+
+
 class CircuitOpenError(NotSentError):
     """The service has been down, so it was not called; `retry_after_seconds` says when it is.
 
@@ -160,7 +164,8 @@ class CircuitBreaker:
         self.policy = BreakerPolicy() if policy is None else policy
         self.name = name
         self._monotonic = timing.monotonic
-        self._lock = threading.Lock()
+        # Re-entrant, because an abandoned call gives its pass back whenever it is collected.
+        self._lock = threading.RLock()
         # Counts the changes of state: what began in another era says nothing about this one.
         self._era = 0
         self._opened_at: float | None = None
@@ -177,21 +182,6 @@ class CircuitBreaker:
         self._recent_failures = 0
 
     # --- what it shows -------------------------------------------------------------------------
-
-    @property
-    def state(self) -> BreakerState:
-        """`closed`, `open` or `half_open`."""
-        return self.status.state
-
-    @property
-    def opened_for_seconds(self) -> float | None:
-        """Since when the service counts as down; `None` while closed."""
-        return self.status.opened_for_seconds
-
-    @property
-    def last_error(self) -> str | None:
-        """Name of the last error that said the service can't be reached."""
-        return self._last_error
 
     @property
     def status(self) -> BreakerStatus:
@@ -328,7 +318,3 @@ class CircuitBreaker:
             return False
         first = next(at for at, failed in self._recent if failed)
         return now - first >= least
-
-
-class AttemptTimeoutError(TransportError):
-    """No answer came within the time-out of one attempt."""

@@ -1,9 +1,9 @@
 """A rate budget: so many calls per window, shared by everything in the process.
 
-Calls take seats in the order they come. A seat is free when fewer than `calls` calls went out in
-the last `window_seconds`, the ones before it in the queue counted, and when nothing the service
-said forbids it. Nobody hands the turn on, so a task or an event loop that dies in the queue holds
-nobody up; a seat that is given back, and news from the service, wake those who wait.
+Turns are given in the order of asking: one is free when fewer than `calls` calls went out in the
+last `window_seconds` and nothing the service said forbids it. Whoever wakes gives out all turns
+that are free, to the first of the queue and not to itself, so a task or an event loop that died in
+the queue holds nobody up, and no wake-up looks at the whole queue.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import hashlib
 import math
 import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Mapping
 from contextlib import suppress
 
 import msgspec
@@ -52,19 +52,23 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Seat:
-    """A place in the queue: when its turn comes, and how to wake who waits for it."""
+    """A place in the queue, and how to wake who waits there."""
 
-    __slots__ = ("_loop", "_wake", "at")
+    __slots__ = ("_loop", "_wake", "number", "turn")
 
-    def __init__(self) -> None:
-        self.at = 0.0
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.turn: float | None = None
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
 
-    def wake(self) -> None:
-        # A loop that was closed has nobody waiting.
-        with suppress(RuntimeError):
+    def wake(self) -> bool:
+        """Whether there may still be somebody: a loop that was closed has nobody waiting."""
+        try:
             self._loop.call_soon_threadsafe(self._wake.set)
+        except RuntimeError:
+            return False
+        return True
 
     async def wait(self, seconds: float) -> None:
         """Until the turn seems to have come, or something changed."""
@@ -94,19 +98,22 @@ class RateBudget:
         self.name = name
         self._monotonic = timing.monotonic
         self._now_ms = timing.now_ms
-        self._lock = threading.Lock()
+        # Re-entrant, because a task that died in the queue leaves it whenever it is collected.
+        self._lock = threading.RLock()
         self._taken: deque[float] = deque()  # When the calls of the last window went out.
-        self._queue: dict[_Seat, None] = {}
+        self._queue: OrderedDict[_Seat, None] = OrderedDict()
+        self._first: _Seat | None = None  # Who was told last that they are the first.
+        self._seats = 0
         self._in_flight = 0
         # What the service said: none before `_blocked_until`, `_allowed` before `_allowed_until`.
         self._blocked_until = -math.inf
         self._allowed: float = math.inf
         self._allowed_until = -math.inf
-        self._on_use: Callable[[], None] = lambda: None
+        self._busy: set[RateBudget] | None = None
 
     # --- for calls -----------------------------------------------------------------------------
 
-    async def acquire(self, deadline: Deadline | None = None) -> None:
+    async def acquire(self, deadline: Deadline | None = None) -> float:
         """Wait for one's turn to make a call, first come, first served.
 
         Each success must be followed by `done` when the call has ended, or by `refund`.
@@ -114,42 +121,49 @@ class RateBudget:
         Args:
             deadline: A wait that would end after it is not begun.
 
+        Returns:
+            The turn, for `refund`.
+
         Raises:
             RateLimitedError: The wait would exceed the deadline; `retry_after_seconds` is the wait.
         """
         with self._lock:
             now = self._monotonic()
-            if not self._queue and self._is_free(0, now):
-                self._take(now)
-                return
-            seat = _Seat()
+            if not self._queue and self._is_free(now):
+                return self._take(now)
+            seat = _Seat(self._seats)
+            self._seats += 1
             self._queue[seat] = None
-            self._schedule(now)
+            wait = least = self._turn_at(len(self._queue) - 1, now) - now
         try:
-            while True:
-                with self._lock:
-                    wait = self._try_seat(seat)
-                if wait is None:
-                    return
-                if deadline is not None and wait > deadline.remaining_seconds:
-                    raise self._error(wait, deadline)
+            while seat.turn is None:
+                if deadline is not None and least > deadline.remaining_seconds:
+                    raise self._error(least, deadline)
                 await seat.wait(wait)
-        finally:
-            self._give_up(seat)
+                with self._lock:
+                    now = self._monotonic()
+                    self._give_turns(now)
+                    if seat.turn is None:
+                        wait, least = self._waits(seat, now)
+        except BaseException:
+            self._leave(seat)
+            raise
+        return seat.turn
 
     def done(self) -> None:
         """Say that a call has ended, however it did."""
         with self._lock:
             self._in_flight -= 1
 
-    def refund(self) -> None:
-        """Give back a turn that was not used: no call was made."""
+    def refund(self, turn: float) -> None:
+        """Give back a turn that was not used: no call was made.
+
+        Args:
+            turn: What `acquire` returned.
+        """
         with self._lock:
-            self._in_flight -= 1
-            if self._taken:
-                self._taken.pop()
-            self._allowed += 1
-            self._schedule(self._monotonic())
+            self._take_back(turn)
+            self._give_turns(self._monotonic())
 
     # --- what the service says -----------------------------------------------------------------
 
@@ -185,7 +199,9 @@ class RateBudget:
         with self._lock:
             now = self._monotonic()
             self._blocked_until = max(self._blocked_until, now + seconds)
-            self._schedule(now)
+            # Those whose time ends before it are to hear so now.
+            for seat in self._queue:
+                seat.wake()
 
     def _allow(self, remaining: int, reset_seconds: float | None) -> None:
         with self._lock:
@@ -201,77 +217,91 @@ class RateBudget:
             else:
                 known = min(known, remaining)
             self._allowed, self._allowed_until = known, now + window
-            self._schedule(now)
+            self._give_turns(now)
+
+    # --- for `shared_budget` -------------------------------------------------------------------
+
+    def keep_while_busy(self, busy: set[RateBudget]) -> None:
+        """Be in a set from a call's start until its window is over.
+
+        Args:
+            busy: The set that holds it.
+        """
+        self._busy = busy
+
+    def release_if_idle(self) -> None:
+        """Leave that set if nothing is remembered, so that a new budget would do the same."""
+        with self._lock:
+            now = self._monotonic()
+            free = self._is_free(now) and now >= self._allowed_until
+            used = self._taken or self._in_flight or self._queue
+            if self._busy is not None and free and not used:
+                self._busy.discard(self)
 
     # --- inside the lock -----------------------------------------------------------------------
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is remembered, so that a new budget would do the same."""
-        with self._lock:
-            now = self._monotonic()
-            self._forget(now)
-            return not (
-                self._taken or self._queue or self._in_flight or now < self._blocked_until
-            ) and not (now < self._allowed_until)
-
-    def _forget(self, now: float) -> None:
+    def _is_free(self, now: float) -> bool:
         while self._taken and self._taken[0] + self.limit.window_seconds <= now:
             self._taken.popleft()
-
-    def _is_free(self, ahead: int, now: float) -> bool:
-        self._forget(now)
-        if len(self._taken) + ahead >= self.limit.calls or now < self._blocked_until:
+        if len(self._taken) >= self.limit.calls or now < self._blocked_until:
             return False
-        return now >= self._allowed_until or ahead < self._allowed
+        return now >= self._allowed_until or self._allowed > 0
 
-    def _take(self, now: float) -> None:
+    def _take(self, now: float) -> float:
         self._taken.append(now)
         self._allowed -= 1
         self._in_flight += 1
-        self._on_use()
+        if self._busy is not None:
+            self._busy.add(self)
+        return now
 
-    def _try_seat(self, seat: _Seat) -> float | None:
-        """Take the seat if it is free; otherwise the seconds until it may be."""
-        now = self._monotonic()
-        ahead = 0
-        for other in self._queue:
-            if other is seat:
-                break
-            ahead += 1
-        if self._is_free(ahead, now):
-            del self._queue[seat]
-            self._take(now)
-            return None
-        if seat.at <= now:
-            # Someone ahead went later than planned.
-            self._schedule(now)
-        return seat.at - now
+    def _take_back(self, turn: float) -> None:
+        self._in_flight -= 1
+        self._allowed += 1
+        # It is gone already when the turn was kept for longer than a window.
+        with suppress(ValueError):
+            self._taken.remove(turn)
 
-    def _give_up(self, seat: _Seat) -> None:
+    def _give_turns(self, now: float) -> None:
+        """Give out every turn that is free, and let a new first of the queue wait for the next."""
+        while self._queue and self._is_free(now):
+            seat, _ = self._queue.popitem(last=False)
+            if seat.wake():
+                seat.turn = self._take(now)
+        while self._queue and (first := next(iter(self._queue))) is not self._first:
+            self._first = first if first.wake() else None
+            if self._first is None:
+                del self._queue[first]
+
+    def _turn_at(self, ahead: int, now: float) -> float:
+        """When one's turn comes with so many ahead, as far as is known."""
+        base = max(now, self._blocked_until)
+        # A call follows the one that is `calls` before it by a window, and that one the one before
+        # it: the oldest of them went out already, or waits for nothing but `base`.
+        windows, oldest = divmod(len(self._taken) + ahead, self.limit.calls)
+        length = self.limit.window_seconds
+        if oldest < len(self._taken):
+            at = max(base, self._taken[oldest] + length) + (windows - 1) * length
+        else:
+            at = base + windows * length
+        if now < self._allowed_until and ahead >= self._allowed:
+            at = max(at, self._allowed_until)
+        return at
+
+    def _waits(self, seat: _Seat, now: float) -> tuple[float, float]:
+        """How long the seat is likely to wait, and how long at least."""
+        first = next(iter(self._queue))
+        # Who left the queue between the two is counted, so this may be too many.
+        ahead = min(len(self._queue) - 1, seat.number - first.number)
+        return self._turn_at(ahead, now) - now, self._turn_at(0, now) - now
+
+    def _leave(self, seat: _Seat) -> None:
         with self._lock:
-            if seat in self._queue:
+            if seat.turn is not None:
+                self._take_back(seat.turn)
+            elif seat in self._queue:
                 del self._queue[seat]
-                self._schedule(self._monotonic())
-
-    def _schedule(self, now: float) -> None:
-        """Work out when each of those who wait may go, and wake those whose time changed."""
-        if not self._queue:
-            return
-        self._forget(now)
-        going = list(self._taken)
-        calls, window = self.limit.calls, self.limit.window_seconds
-        allowed = self._allowed if now < self._allowed_until else math.inf
-        at = max(now, self._blocked_until)
-        for ahead, seat in enumerate(self._queue):
-            if ahead >= allowed:
-                at = max(at, self._allowed_until)
-            if len(going) >= calls:
-                at = max(at, going[len(going) - calls] + window)
-            going.append(at)
-            if seat.at != at:
-                seat.at = at
-                seat.wake()
+            self._give_turns(self._monotonic())
 
     def _error(self, wait: float, deadline: Deadline) -> RateLimitedError:
         return RateLimitedError(
@@ -289,7 +319,7 @@ class RateBudget:
 _lock = threading.Lock()
 _known: weakref.WeakValueDictionary[str, RateBudget] = weakref.WeakValueDictionary()
 # Budgets in use are held even when no driver is left: the service remembers, so must we.
-_in_use: dict[str, RateBudget] = {}
+_busy: set[RateBudget] = set()
 
 
 def shared_budget(
@@ -316,13 +346,12 @@ def shared_budget(
     key = hashlib.sha256(secret.encode() if isinstance(secret, str) else secret).hexdigest()
     key = f"{name} {key}"
     with _lock:
-        for idle in [each for each, budget in _in_use.items() if budget.is_idle]:
-            del _in_use[idle]
+        for busy in list(_busy):
+            busy.release_if_idle()
         budget = _known.get(key)
         if budget is None:
             budget = _known[key] = RateBudget(limit, name=name, timing=timing)
-            held = weakref.ref(budget)
-            budget._on_use = lambda: _hold(key, held())
+            budget.keep_while_busy(_busy)
         elif budget.limit != limit:
             raise ConfigurationError(
                 f"this token is used with {budget.limit.calls} calls in "
@@ -330,8 +359,3 @@ def shared_budget(
                 f"{limit.calls} in {limit.window_seconds:g} s"
             )
         return budget
-
-
-def _hold(key: str, budget: RateBudget | None) -> None:
-    if budget is not None:
-        _in_use[key] = budget

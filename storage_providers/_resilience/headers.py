@@ -51,11 +51,7 @@ def read_headers(headers: Mapping[str, str], now_ms: int) -> RateLimitHeaders:
     Returns:
         The numbers.
     """
-    found = {
-        name: value
-        for key, value in headers.items()
-        if (name := key.lower()) in {"date", "ratelimit", "retry-after"} or "ratelimit-re" in name
-    }
+    found = {key.lower(): value for key, value in headers.items()}
     now = _now(found, now_ms)
     remaining = _number(found.get("x-ratelimit-remaining") or found.get("ratelimit-remaining"))
     reset = _duration(found.get("x-ratelimit-reset") or found.get("ratelimit-reset"), now)
@@ -119,6 +115,6 @@ def _moment(text: str | None) -> float | None:
         return None
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

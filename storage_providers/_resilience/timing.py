@@ -115,4 +115,5 @@ def check_numbers(owner: object, **least: float) -> None:
     for name, smallest in least.items():
         value = getattr(owner, name)
         if value is not None and not smallest <= value < math.inf:
-            raise ConfigurationError(f"{name} is {value}; it must be at least {smallest:g}")
+            shown = name.removeprefix("_")
+            raise ConfigurationError(f"{shown} is {value}; it must be at least {smallest:g}")
