@@ -8,6 +8,7 @@ import importlib
 import pkgutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from benchmarks import suites
-from benchmarks._harness import Row, Run
+from benchmarks._harness import Case, Row, Run
 from benchmarks._machine import machine, versions
 
 
@@ -29,7 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.suite not in suite_names():
         print(f"no suite {options.suite!r}; there are: {', '.join(suite_names())}", file=sys.stderr)
         return 2
-    result = asyncio.run(measure(options))
+    known = _suite(options.suite).CASES
+    cases = [case for case in known if not options.only or options.only in case.__name__]
+    if not cases:
+        names = ", ".join(case.__name__ for case in known)
+        print(f"no case of {options.suite!r} holds {options.only!r}: {names}", file=sys.stderr)
+        return 2
+    result = asyncio.run(measure(options, cases))
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
     else:
@@ -42,8 +49,8 @@ def suite_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(suites.__path__))
 
 
-async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure a suite's cases, in order, and return the object that `--json` prints."""
+async def measure(options: argparse.Namespace, cases: Sequence[Case]) -> dict[str, Any]:
+    """Measure cases of a suite, in order, and return the object that `--json` prints."""
     suite = _suite(options.suite)
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=options.folder) as folder:
         facts = machine(Path(folder))
@@ -55,9 +62,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             quick=options.quick,
             report=_note_progress if options.json else _print_row,
         )
-        for case in suite.CASES:
-            if options.only is None or options.only in case.__name__:
-                await case(run)
+        for case in cases:
+            await case(run)
     return {"suite": options.suite, "machine": facts, "versions": peers, "rows": run.rows}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 from storage_providers.errors import (
     DocumentTooLargeError,
@@ -53,16 +53,18 @@ def size_limit(capabilities: Capabilities, spec: CollectionSpec | None) -> int |
 
 
 def check_batch(
-    batch: Sequence[Write],
-    capabilities: Capabilities,
-    limit_of: Callable[[str], int | None],
+    batch: Sequence[Write], capabilities: Capabilities, limits: Mapping[str, int | None]
 ) -> None:
     """Check names, sizes, conditions against capabilities, and that no document comes twice.
+
+    Args:
+        batch: The writes.
+        capabilities: What the provider can do.
+        limits: Largest document of each collection, bytes.
 
     Raises:
         StorageError: The first write that can't be done, by its `index`; nothing was written.
     """
-    limits = {name: limit_of(name) for name in {write.collection for write in batch}}
     max_id_bytes = capabilities.max_id_bytes
     seen: set[tuple[str, str]] = set()
     cleared: set[str] = set()
@@ -93,11 +95,12 @@ def check_batch(
             error.collection, error.index = write.collection, index
             error.item_id = None if isinstance(write, Clear) else str(write.id)
             raise
-    for collection, _ in seen:
-        if collection in cleared:
-            raise InvalidArgumentError(
-                "the batch clears a collection and writes to it", collection=collection
-            )
+    if cleared:
+        for collection, _ in seen:
+            if collection in cleared:
+                raise InvalidArgumentError(
+                    "the batch clears a collection and writes to it", collection=collection
+                )
 
 
 def _check_condition(write: Put | Patch | Delete, capabilities: Capabilities) -> None:

@@ -210,9 +210,12 @@ class Provider(FriendlyFace):
         """
         self._check_open("write")
         try:
-            for collection in {write.collection for write in batch}:
-                await self.declared(collection)
-            _checks.check_batch(batch, self.capabilities, self.size_limit)
+            capabilities, limits = self.capabilities, dict[str, int | None]()
+            for write in batch:
+                name = write.collection
+                if name not in limits:
+                    limits[name] = _checks.size_limit(capabilities, await self.declared(name))
+            _checks.check_batch(batch, capabilities, limits)
             return await self._write(batch) if batch else []
         except StorageError as error:
             error.with_context(self.name, "write")

@@ -93,3 +93,9 @@ def test_an_unknown_suite_names_the_known_ones(capsys: pytest.CaptureFixture[str
     """A typing error ends with the code for wrong usage and says what there is."""
     assert main(["locale"]) == 2
     assert "local" in capsys.readouterr().err
+
+
+def test_an_unknown_case_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """So does a case that is not there, instead of measuring nothing."""
+    assert main(["local", "--only", "nothing like it"]) == 2
+    assert "import_time" in capsys.readouterr().err
