@@ -109,6 +109,7 @@ class RateBudget:
         self._blocked_until = -math.inf
         self._allowed: float = math.inf
         self._allowed_until = -math.inf
+        self._overtaken = 0  # The most calls left that an answer on its way may still name.
         self._busy: set[RateBudget] | None = None
 
     # --- for calls -----------------------------------------------------------------------------
@@ -212,10 +213,11 @@ class RateBudget:
             known = self._allowed if now < self._allowed_until else math.inf
             # Answers overtake each other, so more than we know of counts only where it can't be
             # an old answer: then a new window has begun.
-            if known == math.inf or remaining > known + others:
-                known = max(0, remaining - others)
+            if known == math.inf or remaining > self._overtaken:
+                known, self._overtaken = max(0, remaining - others), remaining + others
             else:
                 known = min(known, remaining)
+                self._overtaken = min(self._overtaken, remaining + others)
             self._allowed, self._allowed_until = known, now + window
             self._give_turns(now)
 
