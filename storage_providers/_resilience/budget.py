@@ -130,6 +130,7 @@ class RateBudget:
         """
         with self._lock:
             now = self._monotonic()
+            self._give_turns(now)
             if not self._queue and self._is_free(now):
                 return self._take(now)
             seat = _Seat(self._seats)

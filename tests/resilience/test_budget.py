@@ -246,9 +246,9 @@ def test_a_loop_that_died_in_the_queue_holds_nobody_up() -> None:
     dead.run_forever()
     assert not task.done()
     dead.close()
-    task.get_coro().close()
     now[0] = 10.0
     asyncio.run(_once(budget))
+    task.get_coro().close()
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     del task
     gc.collect()
