@@ -453,6 +453,8 @@ class FriendlyFace(ABC):
         return stamped
 
     def _stamped_changes(self, changes: Mapping[str, Any], stamp: str) -> JsonObject:
+        if not _is_mapping(changes):
+            raise InvalidDocumentError(f"changes are a JSON object, not {type(changes).__name__}")
         stamped = {**changes, "updatedAt": stamp}
         if "createdAt" in changes:
             stamped["createdAt"] = _timestamp(changes["createdAt"], "createdAt")
@@ -482,8 +484,10 @@ class FriendlyFace(ABC):
             # Another machine's clock may be ahead of ours; time must not go back for a document.
             now = max(now, parse_timestamp(updated) + 1)
         stamped = {"id": item.id, **after, "updatedAt": format_timestamp(now)}
-        if created is not None:
-            stamped.setdefault("createdAt", created)
+        if stamped.get("createdAt") is None and created is not None:
+            stamped["createdAt"] = created
+        elif stamped.get("createdAt") != created:
+            stamped["createdAt"] = _timestamp(stamped["createdAt"], "createdAt")
         return stamped
 
 

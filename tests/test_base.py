@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from storage_providers.errors import (
     DocumentTooLargeError,
     InvalidArgumentError,
+    InvalidDocumentError,
     ProviderClosedError,
     TransportError,
     VersionMismatchError,
@@ -233,5 +234,26 @@ def test_declarations_are_not_remembered_without_bound(monkeypatch: pytest.Monke
             assert len(provider._declarations) == 5
             with pytest.raises(DocumentTooLargeError):
                 await provider.put_item("u0/t", {"id": "a"})
+
+    asyncio.run(scenario())
+
+
+def test_changes_that_are_no_object() -> None:
+    """A list of changes, and a creation time that is none, are named and change nothing."""
+
+    async def scenario() -> None:
+        async with InMemoryProvider() as provider:
+            item = await provider.create_item("t", {"id": "a"})
+            wrong: Any = [1]
+            with pytest.raises(InvalidDocumentError, match="not list"):
+                await provider.update_item("t", "a", wrong)
+            with pytest.raises(InvalidDocumentError, match="createdAt"):
+                await provider.update_item("t", "a", {"createdAt": "soon"})
+            with pytest.raises(InvalidDocumentError, match="createdAt"):
+                await provider.modify_item("t", "a", lambda document: {**document, "createdAt": 7})
+            assert await provider.read_item("t", "a") == item
+            # None stands for "as it was", as it does when a document is created.
+            kept = await provider.modify_item("t", "a", lambda _: {"createdAt": None})
+            assert kept.document["createdAt"] == item.document["createdAt"]
 
     asyncio.run(scenario())
