@@ -8,7 +8,7 @@ from typing import Final
 
 from storage_providers.errors import InvalidArgumentError
 
-__all__ = ["MAX_SCOPE_BYTES", "check_collection", "check_id"]
+__all__ = ["MAX_SCOPE_BYTES", "check_collection", "check_id", "check_scope", "is_inside"]
 
 _COLLECTION_NAME = re.compile(r"[a-z0-9_.][a-z0-9_.-]{0,63}", re.ASCII)
 
@@ -33,16 +33,31 @@ def check_collection(address: str, max_scope_bytes: int = MAX_SCOPE_BYTES) -> tu
             "(lower case, not beginning with '-')"
         )
     if scope or address.startswith("/"):
-        parts = scope.split("/")
-        if any(part in ("", ".", "..") or not part.isprintable() for part in parts):
-            raise InvalidArgumentError(
-                f"scope {scope!r} has a part that is empty, '.', '..' or not printable"
-            )
-        if len(scope.encode()) > max_scope_bytes:
-            raise InvalidArgumentError(
-                f"scope is {len(scope.encode())} bytes, the limit here is {max_scope_bytes}"
-            )
+        check_scope(scope, max_scope_bytes)
     return scope, name
+
+
+def check_scope(scope: object, max_scope_bytes: int = MAX_SCOPE_BYTES) -> str:
+    """Check that a scope is one or more parts of printable text, joined by `/`.
+
+    Raises:
+        InvalidArgumentError: It is not, or longer than `max_scope_bytes` of UTF-8.
+    """
+    if not isinstance(scope, str):
+        raise InvalidArgumentError(f"a scope is text, not {type(scope).__name__}")
+    if any(part in ("", ".", "..") or not part.isprintable() for part in scope.split("/")):
+        raise InvalidArgumentError(
+            f"scope {scope!r} has a part that is empty, '.', '..' or not printable"
+        )
+    size = len(scope.encode())
+    if size > max_scope_bytes:
+        raise InvalidArgumentError(f"scope is {size} bytes, the limit here is {max_scope_bytes}")
+    return scope
+
+
+def is_inside(collection: str, scope: str | None) -> bool:
+    """Whether a collection belongs to a scope or to one inside it; `None`: all do."""
+    return scope is None or collection.startswith(f"{scope}/")
 
 
 def check_id(item_id: object, max_bytes: int | None = None) -> str:

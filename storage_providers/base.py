@@ -31,6 +31,7 @@ from storage_providers.protocol import (
     Write,
     check_collection,
     check_id,
+    check_scope,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class Provider(FriendlyFace):
     async def _versions(self, collection: str, cursor: str | None, limit: int) -> VersionPage: ...
 
     @abstractmethod
-    async def _collections(self) -> list[str]: ...
+    async def _collections(self, scope: str | None) -> list[str]:
+        """Name the collections of a scope, and of those inside it; `None`: all there are."""
 
     @abstractmethod
     async def _declare(self, spec: CollectionSpec) -> None: ...
@@ -277,18 +279,25 @@ class Provider(FriendlyFace):
             return page
         return msgspec.structs.replace(page, cursor=_checks.bind_cursor(collection, page.cursor))
 
-    async def collections(self) -> list[str]:
-        """Name every collection that holds documents or is declared, with its scope, sorted.
+    async def collections(self, scope: str | None = None) -> list[str]:
+        """Name the collections that hold documents or are declared, with their scopes, sorted.
+
+        Args:
+            scope: Only those of this scope and of the scopes inside it: `user-7` names
+                `user-7/todos` and `user-7/work/todos`. `None`: every collection.
 
         Returns:
             The names; those of the SDK's own collections (they begin with `.`) are left out.
 
         Raises:
+            InvalidArgumentError: The scope is malformed.
             TransportError: The provider could not be reached.
         """
         self._check_open("collections")
         with self._context("collections"):
-            return sorted(await self._collections())
+            if scope is not None:
+                check_scope(scope, self.capabilities.max_scope_bytes)
+            return sorted(await self._collections(scope))
 
     async def declare(self, spec: CollectionSpec) -> None:
         """Declare indexes, text fields, default time to live and size limit of a collection.

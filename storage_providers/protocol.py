@@ -13,7 +13,13 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 import msgspec
 
 from storage_providers._json import JsonObject, JsonValue, decode_object
-from storage_providers._names import MAX_SCOPE_BYTES, check_collection, check_id
+from storage_providers._names import (
+    MAX_SCOPE_BYTES,
+    check_collection,
+    check_id,
+    check_scope,
+    is_inside,
+)
 from storage_providers._validation import describe_msgspec
 from storage_providers._writes import (
     ANY,
@@ -62,7 +68,9 @@ __all__ = [
     "Write",
     "check_collection",
     "check_id",
+    "check_scope",
     "expiry_of",
+    "is_inside",
 ]
 
 T = TypeVar("T")
@@ -430,7 +438,7 @@ class StorageProvider(Protocol):
     async def versions(
         self, collection: str, cursor: str | None = None, limit: int = 1000
     ) -> VersionPage: ...
-    async def collections(self) -> list[str]: ...
+    async def collections(self, scope: str | None = None) -> list[str]: ...
     async def declare(self, spec: CollectionSpec) -> None: ...
     async def declared(self, collection: str) -> CollectionSpec | None: ...
 

@@ -133,7 +133,7 @@ ATOMIC = {"needs the absence of atomic_batch": 2}
 SEARCHES = {"needs the absence of text_search": 2}
 
 MEMORY = (
-    620,
+    636,
     {
         **CONDITIONS_ARE_DECLARED,
         **CANNOT_REOPEN,
@@ -144,7 +144,7 @@ MEMORY = (
     },
 )
 SQLITE_IN_MEMORY = (
-    637,
+    653,
     {
         **CONDITIONS_ARE_DECLARED,
         **CANNOT_REOPEN,
@@ -158,7 +158,7 @@ EXPECTED = {
     "memory": MEMORY,
     "layered": MEMORY,
     "weak": (
-        571,
+        587,
         {
             "needs atomic_batch": 10,
             "needs conditional_delete": 14,
@@ -170,10 +170,10 @@ EXPECTED = {
         },
     ),
     "layered sqlite": SQLITE_IN_MEMORY,
-    "sqlite": (718, {**CONDITIONS_ARE_DECLARED, **NO_SMALL_LIMIT, **ATOMIC, **SEARCHES}),
+    "sqlite": (734, {**CONDITIONS_ARE_DECLARED, **NO_SMALL_LIMIT, **ATOMIC, **SEARCHES}),
     "sqlite in memory": SQLITE_IN_MEMORY,
     "local file": (
-        710,
+        726,
         {**CONDITIONS_ARE_DECLARED, **NO_SMALL_LIMIT, **SEARCHES, "needs atomic_batch": 10},
     ),
 }

@@ -66,7 +66,7 @@ def test_type_checkers_see_the_names_that_programs_get() -> None:
 
 def test_every_error_and_word_is_public() -> None:
     """Whatever `errors` defines and whatever the contract is spoken with is a public name."""
-    for_authors = {"check_collection", "check_id", "expiry_of"}
+    for_authors = {"check_collection", "check_id", "check_scope", "expiry_of", "is_inside"}
     wanted = {*errors.__all__, *protocol.__all__} - for_authors
     assert wanted <= set(storage_providers.__all__)
 

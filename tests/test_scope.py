@@ -25,7 +25,7 @@ from storage_providers.errors import (
     TransportError,
     VersionMismatchError,
 )
-from storage_providers.layers import Layer, Scope, compose
+from storage_providers.layers import Call, Layer, Scope, compose
 from storage_providers.protocol import (
     IF_PRESENT,
     Address,
@@ -133,6 +133,10 @@ def test_scopes_inside_are_listed_as_they_look_from_inside() -> None:
             "user-8/todos",
             "work/todos",
         ]
+        assert await mine.collections("user-8") == ["user-8/todos"]
+        assert await mine.collections("user-70") == []
+        with pytest.raises(InvalidArgumentError, match=r"scope '\.\./user-8' has a part"):
+            await mine.collections("../user-8")
         for name in ("todos", "user-7/todos", "user-8/todos", ".own"):
             assert [item.id async for item in mine.find_items(name)] == ["mine"]
         assert [item.id async for item in whole.find_items("user-7/.own")] == ["mine"]
@@ -286,7 +290,7 @@ class Failing(Layer):
     async def _write(self, batch: Sequence[Write]) -> list[Item | None]:
         raise self.error
 
-    async def _collections(self) -> list[str]:
+    async def _collections(self, scope: str | None) -> list[str]:
         raise self.error
 
 
@@ -359,6 +363,22 @@ def test_an_error_from_elsewhere_says_nothing_about_it() -> None:
         assert isinstance(seen, CorruptItemError)
 
     run(play, Failing(error))
+
+
+def test_naming_the_collections_asks_for_this_scope_alone() -> None:
+    """So it costs what the scope holds, not what the provider holds."""
+    recorder = Recorder()
+
+    async def play(_: Provider, mine: Provider) -> None:
+        recorder.calls.clear()
+        await mine.collections()
+        await mine.collections("work")
+        assert recorder.calls == [
+            Call("collections", ("user-7",)),
+            Call("collections", ("user-7/work",)),
+        ]
+
+    run(play, recorder)
 
 
 @pytest.mark.parametrize("error", [TransportError("no answer"), ProviderClosedError("closed")])
@@ -440,7 +460,7 @@ def test_each_call_is_one_call_of_the_provider(name: str) -> None:
                     named = (
                         part if isinstance(part, str) else getattr(part, "collection", "user-7/")
                     )
-                    assert named.startswith("user-7/")
+                    assert f"{named}/".startswith("user-7/")
 
     run(play)
 

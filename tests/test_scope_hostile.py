@@ -221,6 +221,13 @@ class World:
         visible = (each for each in there if not each.rpartition("/")[2].startswith("."))
         expected = sorted(each.removeprefix(prefix) for each in visible if each.startswith(prefix))
         assert await view.collections() == expected
+        scope = name.rpartition("/")[0]
+        if is_legal(f"{scope}/x", max(256 - len(prefix.encode()), 0)):
+            inside = [each for each in expected if each.startswith(f"{scope}/")]
+            assert await view.collections(scope) == inside
+        else:
+            with pytest.raises(InvalidArgumentError):
+                await view.collections(scope)
 
     async def do_declare(self, step: Step, view: Provider, name: str, full: str) -> None:
         """Declare something that tells declarations apart."""

@@ -29,11 +29,26 @@ from storage_providers.protocol import (
     Put,
     Query,
 )
-from storage_providers.providers._sql import Dialect
+from storage_providers.providers._sql import (
+    DECLARATIONS,
+    Dialect,
+    list_declared_scopes,
+    list_scopes,
+)
 from storage_providers.providers._sql.query import Access, compile_query
 from storage_providers.providers._sql.schema import access_of
 from storage_providers.providers._sql.where import Parameters, Sources, compile_condition
 from storage_providers.providers._sqlite.session import Session
+
+
+def test_the_collections_of_a_scope_are_found_along_an_index() -> None:
+    """However many scopes and declarations the tables hold, only those of the scope are read."""
+    table = Table({"id": "a"}, spec=CollectionSpec(collection="t"))
+    for statement in (list_scopes('"c_t"', "user-7"), list_declared_scopes("t", "user-7")):
+        rows = table.connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", statement.parameters)
+        plans = [row[3] for row in rows if "c_t" in row[3] or DECLARATIONS in row[3]]
+        assert plans
+        assert all(plan.startswith("SEARCH") and "scope" in plan for plan in plans), plans
 
 
 class Table:

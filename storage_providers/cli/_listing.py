@@ -16,6 +16,7 @@ from storage_providers.cli._options import (
     FieldsOption,
     FormatOption,
     OrderOption,
+    ScopeOption,
     WhereOption,
     parse_fields,
     parse_object,
@@ -57,6 +58,7 @@ def register(app: typer.Typer) -> None:
         examples=(
             "storage-providers -u file:./valet-data ls",
             "storage-providers ls todos --limit 20",
+            "storage-providers ls --scope user-7",
             "storage-providers ls --format json",
         ),
         panel=PANEL,
@@ -95,16 +97,19 @@ async def list_collections(
     ] = None,
     limit: LimitOption = None,
     all_items: AllOption = False,
+    scope: ScopeOption = None,
     output_format: FormatOption = None,
 ) -> None:
     """List the collections with their number of documents, or the documents of one."""
     if collection is not None:
+        if scope is not None:
+            raise UsageError(f"--scope lists collections; write {scope}/{collection} for one")
         request = _request(Query(collection), limit, all_items)
         async with session.open() as provider:
             await _print(session, provider, request, output_format)
         return
     async with session.open() as provider:
-        names = await provider.collections()
+        names = await provider.collections(scope)
         pages = await provider.query([Query(name, limit=0, total=True) for name in names])
     for page in pages:
         _report_corrupt(session, page)

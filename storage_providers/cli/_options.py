@@ -19,12 +19,21 @@ __all__ = [
     "IdArgument",
     "IfVersionOption",
     "OrderOption",
+    "ScopeOption",
     "WhereOption",
     "YesOption",
     "parse_fields",
     "parse_object",
 ]
 
+ScopeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scope",
+        help="Only collections of this scope and of those inside it: user-7.",
+        show_default=False,
+    ),
+]
 CollectionArgument = Annotated[
     str,
     typer.Argument(

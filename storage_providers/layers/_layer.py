@@ -116,8 +116,8 @@ class Layer(Provider):
             lambda: self._versions(collection, cursor, limit),
         )
 
-    async def collections(self) -> list[str]:
-        return await self.around(Call("collections"), self._collections)
+    async def collections(self, scope: str | None = None) -> list[str]:
+        return await self.around(Call("collections", (scope,)), lambda: self._collections(scope))
 
     async def declare(self, spec: CollectionSpec) -> None:
         await self.around(Call("declare", (spec,)), lambda: self._declare(spec))
@@ -139,8 +139,8 @@ class Layer(Provider):
     async def _versions(self, collection: str, cursor: str | None, limit: int) -> VersionPage:
         return await self.inner.versions(collection, cursor, limit)
 
-    async def _collections(self) -> list[str]:
-        return await self.inner.collections()
+    async def _collections(self, scope: str | None) -> list[str]:
+        return await self.inner.collections(scope)
 
     async def _declare(self, spec: CollectionSpec) -> None:
         await self.inner.declare(spec)

@@ -29,6 +29,7 @@ from storage_providers.protocol import (
     VersionPage,
     Write,
     check_collection,
+    check_scope,
 )
 
 __all__ = ["Scope"]
@@ -137,17 +138,19 @@ class Scope(Layer):
 
     # --- collections ---------------------------------------------------------------------------
 
-    async def _collections(self) -> list[str]:
-        prefix = self._prefix
+    async def _collections(self, scope: str | None) -> list[str]:
+        prefix, inside = self._prefix, self._scope
+        if scope is not None:
+            inside = prefix + check_scope(scope, self._max_scope_bytes)
         try:
-            names = await super()._collections()
+            names = await super()._collections(inside)
         except (ProviderClosedError, TransportError) as error:
             left: StorageError = _left(prefix, error)
         except StorageError as error:
-            # It was met while looking at every scope, and may name what lies in another.
+            # A provider may look at every scope for this, and name what lies in another.
             left = _hidden(_copy(error))
         else:
-            return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+            return [name.removeprefix(prefix) for name in names]
         raise left
 
     async def _declare(self, spec: CollectionSpec) -> None:

@@ -46,6 +46,7 @@ from storage_providers.protocol import (
     VersionPage,
     Write,
     expiry_of,
+    is_inside,
 )
 
 __all__ = ["InMemoryProvider"]
@@ -188,9 +189,13 @@ class InMemoryProvider(Provider):
 
     # --- collections ---------------------------------------------------------------------------
 
-    async def _collections(self) -> list[str]:
+    async def _collections(self, scope: str | None) -> list[str]:
         names = {name for name, items in self._stored.items() if items} | set(self._specs)
-        return [name for name in names if not name.rpartition("/")[2].startswith(".")]
+        return [
+            name
+            for name in names
+            if is_inside(name, scope) and not name.rpartition("/")[2].startswith(".")
+        ]
 
     async def _declare(self, spec: CollectionSpec) -> None:
         self._specs[spec.collection] = spec

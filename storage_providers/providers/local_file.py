@@ -334,7 +334,7 @@ class LocalFileProvider(Provider):
         self._check_open("refresh")
         progress = Progress(on_progress)
         with self._context("refresh"):
-            names = await self._collections() if collection is None else [collection]
+            names = await self._collections(None) if collection is None else [collection]
             for name in names:
                 check_collection(name)
                 running = self._scanning.get(name)
@@ -440,12 +440,12 @@ class LocalFileProvider(Provider):
 
     # --- collections ---------------------------------------------------------------------------
 
-    async def _collections(self) -> list[str]:
-        return await self._reader.submit(self._list_collections, None)
+    async def _collections(self, scope: str | None) -> list[str]:
+        return await self._reader.submit(self._list_collections, scope)
 
-    def _list_collections(self, _: None) -> list[str]:
+    def _list_collections(self, scope: str | None) -> list[str]:
         try:
-            names = set(self._layout.collections())
+            names = set(self._layout.collections(scope))
         except OSError as error:
             raise os_error(error, str(error.filename or self.root)) from error
         return [name for name in names if not name.rpartition("/")[2].startswith(".")]

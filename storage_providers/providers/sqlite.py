@@ -272,8 +272,11 @@ class SQLiteProvider(Provider):
 
     # --- collections ---------------------------------------------------------------------------
 
-    async def _collections(self) -> list[str]:
-        return await self._reader.submit(lambda _: self._reading.collections(), None)
+    async def _collections(self, scope: str | None) -> list[str]:
+        return await self._reader.submit(self._list_collections, scope)
+
+    def _list_collections(self, scope: str | None) -> list[str]:
+        return self._reading.collections(scope)
 
     async def _declare(self, spec: CollectionSpec) -> None:
         await self._writer.submit(self._writing.declare, spec)

@@ -30,6 +30,7 @@ VERBS: Final[dict[str, Callable[[StorageProvider], Awaitable[Any]]]] = {
     "query": lambda provider: provider.query([Query(THINGS)]),
     "versions": lambda provider: provider.versions(THINGS),
     "collections": lambda provider: provider.collections(),
+    "collections of a scope": lambda provider: provider.collections("u"),
     "declare": lambda provider: provider.declare(CollectionSpec(collection=THINGS)),
     "declared": lambda provider: provider.declared(THINGS),
     "create_item": lambda provider: provider.create_item(THINGS, {"id": "a"}),

@@ -84,6 +84,21 @@ WRONG_NAMES: Final[dict[str, str]] = {
     "invisible": "u\u200b/things",
 }
 
+WRONG_SCOPES: Final[dict[str, str]] = {
+    "empty": "",
+    "slash": "/",
+    "slash at the end": "u/",
+    "slash at the beginning": "/u",
+    "two slashes": "u//v",
+    "here": ".",
+    "up": "..",
+    "up inside": "u/..",
+    "newline": "u\n",
+    "nul": "u\x00",
+    "too long": "x" * 257,
+    "surrogate": "\ud800",
+}
+
 NAMES: Final = (
     "_",
     "0",
@@ -214,6 +229,42 @@ class ScopeCases:
         for position, name in enumerate(NAMES):
             assert await scene.ids({"n": position}, "n", name) == ["a"]
             assert await scene.provider.count_items(name) == 1
+
+    @case()
+    async def test_naming_the_collections_of_one_scope(self, scene: Scene) -> None:
+        """Those of the scope and of the scopes inside it, with their whole names, and no others."""
+        names = scoped_names(scene.capabilities.max_scope_bytes)
+        # A collection is called as the scope is, and others lie in and beside it.
+        names += ["a", "user-7", "a/a", "a/other", "user-7/a/b/c/things"]
+        for name in names[::2]:
+            await scene.fill({"id": "1"}, collection=name)
+        for name in names[1::2]:
+            await scene.provider.declare(CollectionSpec(collection=name))
+        await scene.fill({"id": "1"}, collection="a/.own")
+        scopes = {name.rpartition("/")[0] for name in names} - {""}
+        for scope in (*scopes, "user-7/a", "user-7/a/b", "user", "b", "nobody", "a/things", "%"):
+            inside = [name for name in names if name.startswith(f"{scope}/")]
+            assert await scene.provider.collections(scope) == sorted(inside), scope
+        assert await scene.provider.collections(None) == sorted(names)
+
+    @case()
+    async def test_the_collections_of_a_scope_follow_its_documents(self, scene: Scene) -> None:
+        """What is cleared is not named; a declaration alone is enough."""
+        await scene.fill({"id": "a"}, collection="u/things")
+        await scene.fill({"id": "a"}, collection="v/things")
+        assert await scene.provider.collections("u") == ["u/things"]
+        await scene.provider.clear_collection("u/things")
+        assert await scene.provider.collections("u") == []
+        await scene.provider.declare(CollectionSpec(collection="u/w/declared"))
+        assert await scene.provider.collections("u") == ["u/w/declared"]
+        assert await scene.provider.collections("v") == ["v/things"]
+
+    @cases(WRONG_SCOPES)
+    async def test_wrong_scopes_are_refused(self, scene: Scene, value: str) -> None:
+        """Naming collections takes the scopes that names may have, and no pattern or path."""
+        await scene.fill({"id": "a"}, collection="u/things")
+        with pytest.raises(InvalidArgumentError):
+            await scene.provider.collections(value)
 
     @case()
     async def test_the_sdks_own_collections_are_hidden(self, scene: Scene) -> None:

@@ -300,6 +300,15 @@ def test_count(todos: Cli) -> None:
     assert todos("count", "todos", "--where", "@where.json").out == "2\n"
 
 
+def test_ls_of_a_scope(cli: Cli) -> None:
+    """Only its collections, by their whole names; a collection beside it is refused."""
+    for name in ("todos", "user-7/todos", "user-7/work/notes", "user-70/todos"):
+        cli("put", name, '{"id": "a"}')
+    found = documents(cli("ls", "--scope", "user-7", "--format", "jsonl").out)
+    assert [row["collection"] for row in found] == ["user-7/todos", "user-7/work/notes"]
+    assert "user-7/todos" in cli("ls", "todos", "--scope", "user-7", code=2).err
+
+
 # --- declare -----------------------------------------------------------------------------------
 
 

@@ -735,6 +735,7 @@ def test_collections_come_from_folders_and_declarations(tmp_path: Path) -> None:
         await provider.declare(CollectionSpec(collection="only.declared", default_ttl_seconds=5))
         await provider.put_item(".sdk", {"id": "x"})
         assert await provider.collections() == ["deep/er", "only.declared"]
+        assert await provider.collections("deep") == ["deep/er"]
         assert (await provider.read([Address(".sdk", "x")]))[0] is not None
 
     play(tmp_path, body)

@@ -348,7 +348,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 
         count = 0
 
-        async def _collections(self) -> list[str]:
+        async def _collections(self, scope: str | None) -> list[str]:
             return ["todos"]
 
         async def _query(self, queries: Sequence[Query]) -> list[Page]:

@@ -66,6 +66,7 @@ async def verbs(provider: StorageProvider) -> None:
     assert_type(await provider.query([Query("todos")]), list[Page])
     assert_type(await provider.versions("todos"), VersionPage)
     assert_type(await provider.collections(), list[str])
+    assert_type(await provider.collections("user-7"), list[str])
     assert_type(await provider.declared("todos"), CollectionSpec | None)
     assert_type(provider.capabilities, Capabilities)
     assert_type(await provider.migrate_legacy_data(Source()), ImportReport)

@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from storage_providers.errors import InvalidArgumentError
-from storage_providers.protocol import check_collection
+from storage_providers.protocol import check_collection, is_inside
 from storage_providers.providers._files.names import (
     ENCODED_SUFFIX,
     PLAIN_SUFFIX,
@@ -118,10 +118,22 @@ class Layout:
                 return None
         return part if part and folder_name(part) == folder else None
 
-    def collections(self) -> Iterator[str]:
-        """Every collection whose folder holds a document's file or that is declared."""
-        yield from self._walk(self.root, "", is_note=False)
-        yield from self._walk(os.path.join(self.sdk, "collections"), "", is_note=True)
+    def collections(self, scope: str | None = None) -> Iterator[str]:
+        """Every collection whose folder holds a document's file or that is declared.
+
+        Args:
+            scope: Only those of this scope and of the scopes inside it.
+        """
+        parts = () if scope is None else _parts(scope)
+        prefix = "" if scope is None else f"{scope}/"
+        folder = os.path.join(self.root, *parts)
+        notes = os.path.join(self.sdk, "collections", *parts)
+        for names in (
+            self._walk(folder, prefix, is_note=False),
+            self._walk(notes, prefix, is_note=True),
+        ):
+            # The scope's folder may be a collection's as well, which lies outside of the scope.
+            yield from (name for name in names if is_inside(name, scope))
 
     def _walk(self, folder: str, scope: str, *, is_note: bool) -> Iterator[str]:
         has_documents = False

@@ -33,6 +33,7 @@ __all__ = [
     "item_columns",
     "item_from_row",
     "list_broken",
+    "list_declared_scopes",
     "list_scopes",
     "list_tables",
     "list_versions",
@@ -186,12 +187,25 @@ def list_tables() -> Statement:
     )
 
 
-def list_scopes(table: str) -> Statement:
-    """List the scopes in a table, jumping from one to the next along its index."""
+def list_scopes(table: str, scope: str | None = None) -> Statement:
+    """List the scopes in a table, jumping from one to the next along its index.
+
+    Args:
+        table: The quoted table.
+        scope: Only this one and those inside it; `None`: all.
+    """
+    first = within = own = ""
+    parameters: tuple[str, ...] = ()
+    if scope is not None:
+        # What is inside begins with `scope/`, and `0` is the character after `/`.
+        first, within = " WHERE scope>?2 AND scope<?3", " AND scope<?3"
+        own = f" UNION ALL SELECT ?1 WHERE EXISTS (SELECT 1 FROM {table} WHERE scope=?1)"
+        parameters = (scope, f"{scope}/", f"{scope}0")
     return Statement(
-        f"WITH RECURSIVE s(scope) AS (SELECT min(scope) FROM {table} UNION ALL "
-        f"SELECT (SELECT min(scope) FROM {table} WHERE scope>s.scope) FROM s "
-        "WHERE s.scope IS NOT NULL) SELECT scope FROM s WHERE scope IS NOT NULL"
+        f"WITH RECURSIVE s(scope) AS (SELECT min(scope) FROM {table}{first} UNION ALL "
+        f"SELECT (SELECT min(scope) FROM {table} WHERE scope>s.scope{within}) FROM s "
+        f"WHERE s.scope IS NOT NULL) SELECT scope FROM s WHERE scope IS NOT NULL{own}",
+        parameters,
     )
 
 
@@ -211,6 +225,17 @@ def read_declarations(name: str | None = None, scope: str | None = None) -> Stat
     if scope is None:
         return Statement(f"{columns} WHERE name=?1", (name,))
     return Statement(f"{columns} WHERE name=?1 AND scope=?2", (name, scope))
+
+
+def list_declared_scopes(name: str, scope: str | None = None) -> Statement:
+    """List the scopes that declare a collection's name: all, or one and those inside it."""
+    columns = f"SELECT scope FROM {DECLARATIONS} WHERE name=?1"
+    if scope is None:
+        return Statement(columns, (name,))
+    inside = f"{columns} AND scope>?3 AND scope<?4"
+    return Statement(
+        f"{columns} AND scope=?2 UNION ALL {inside}", (name, scope, f"{scope}/", f"{scope}0")
+    )
 
 
 def write_declaration(name: str, scope: str, spec: str) -> Statement:

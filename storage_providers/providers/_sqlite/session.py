@@ -493,20 +493,23 @@ class Session:
             entries=entries, cursor=f">{entries[-1].id}" if len(rows) > limit else None
         )
 
-    def collections(self) -> list[str]:
-        """Name the collections that hold documents or are declared, the SDK's own left out."""
-        found: set[tuple[str, str]] = set()
+    def collections(self, scope: str | None = None) -> list[str]:
+        """Name the collections that hold documents or are declared, the SDK's own left out.
+
+        Args:
+            scope: Only those of this scope and of the scopes inside it.
+        """
+        found: set[str] = set()
         with self._snapshot():
+            # Every collection that was declared has a table.
             for table in self._tables():
                 name = table.strip('"')[2:]
-                scopes = self._execute(*_sql.list_scopes(table)).fetchall()
-                found.update((name, scope) for (scope,) in scopes)
-            found.update((name, scope) for name, scope, _ in self._declarations())
-        return [
-            f"{scope}/{name}" if scope else name
-            for name, scope in found
-            if not name.startswith(".")
-        ]
+                if name.startswith("."):
+                    continue
+                owners = self._execute(*_sql.list_scopes(table, scope)).fetchall()
+                owners += self._rows_if_any(_sql.list_declared_scopes(name, scope))
+                found.update(f"{owner}/{name}" if owner else name for (owner,) in owners)
+        return list(found)
 
     def _tables(self) -> list[str]:
         return [_sql.quoted(name) for (name,) in self._execute(*_sql.list_tables()).fetchall()]
@@ -561,8 +564,12 @@ class Session:
     def _declarations(
         self, name: str | None = None, scope: str | None = None
     ) -> list[tuple[str, str, str]]:
+        return self._rows_if_any(_sql.read_declarations(name, scope))
+
+    def _rows_if_any(self, statement: _sql.Statement) -> list[Any]:
+        """The rows of a table that may not be there yet."""
         try:
-            return self._execute(*_sql.read_declarations(name, scope)).fetchall()
+            return self._execute(*statement).fetchall()
         except sqlite3.OperationalError as error:
             if missing_table(error) is None:
                 raise
