@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import msgspec
 
+from storage_providers._hosts import is_loopback
 from storage_providers._secrets import MASK, Secret
 
-__all__ = ["DEFAULT", "PROVIDERS", "SETTINGS", "Setting", "display", "is_loopback"]
+__all__ = ["DEFAULT", "PROVIDERS", "SETTINGS", "Setting", "display"]
 
 DEFAULT: Final = "default"
 """Origin of a setting that nobody set."""
@@ -65,18 +65,6 @@ def display(setting: Setting, value: Any) -> str:
     if setting.name == "url" and "?" in text:
         return f"{text.partition('?')[0]}?{MASK}"
     return text
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host is this machine itself."""
-    if host is None:
-        return False
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 # --- forms -------------------------------------------------------------------------------------

@@ -115,8 +115,8 @@ def test_importing_the_package_alone_loads_nothing_of_it() -> None:
 
 ROOMS: dict[str, tuple[str, ...]] = {
     "words": (
-        *("errors", "protocol", "filters"),
-        *("_clock", "_json", "_names", "_validation", "_writes"),
+        *("errors", "protocol", "filters", "maintenance"),
+        *("_clock", "_hosts", "_json", "_names", "_requests", "_secrets", "_validation", "_writes"),
     ),
     "base": ("base", "_face", "_checks", "_importing"),
     "resilience": ("resilience", "_resilience"),
@@ -124,7 +124,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "providers": ("providers",),
     "layers": ("layers",),
     "collection": ("collection", "_models", "_overlay", "_typed"),
-    "settings": ("settings", "_secrets", "_settings_sources", "_settings_table", "_urls"),
+    "settings": ("settings", "_settings_sources", "_settings_table", "_urls"),
     "blocking": ("blocking", "_background"),
     "valet": ("valet",),
     "transfer": ("transfer",),

@@ -17,8 +17,9 @@ import pytest
 from rich.console import Console
 
 from storage_providers import _urls
+from storage_providers._hosts import is_loopback
 from storage_providers._secrets import MASK, Secret
-from storage_providers._settings_table import PROVIDERS, SETTINGS, is_loopback
+from storage_providers._settings_table import PROVIDERS, SETTINGS
 from storage_providers.errors import ConfigurationError, UnsupportedOperationError
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.settings import (
