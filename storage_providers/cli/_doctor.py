@@ -5,18 +5,22 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from storage_providers import __version__
-from storage_providers.cli._errors import ExitCode, describe, exit_code_of
+from storage_providers.cli._errors import describe, exit_code_named
 from storage_providers.cli._output import emit, print_rows
+from storage_providers.cli._place import below_layers, missing_path, nearest_folder
 from storage_providers.cli._session import Session, command
 from storage_providers.cli._text import visible
 from storage_providers.errors import ConfigurationError, StorageError
+from storage_providers.maintenance import Check, Checkable, Transient
 from storage_providers.protocol import Address, Delete, JsonObject, Put
 from storage_providers.settings import SettingsReport, explain_settings
 
@@ -31,20 +35,6 @@ EXTRAS = {
     "cli": ("typer", "rich"),
     "testing": ("pytest", "hypothesis"),
 }
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One thing that was tried.
-
-    Attributes:
-        name: What was tried.
-        ok: Whether it went well.
-        detail: What came of it, on one line.
-    """
-
-    name: str
-    ok: bool
-    detail: str
 
 
 class Diagnosis(msgspec.Struct):
@@ -103,44 +93,67 @@ async def doctor(
     settings = explain_settings(url=session.url)
     diagnosis = Diagnosis(versions=_versions(), settings=settings, checks=[])
     for problem in settings.problems:
-        diagnosis.checks.append(_failed(session, "settings", ConfigurationError(problem)))
+        diagnosis.checks.append(_failed("settings", ConfigurationError(problem)))
     if session.url is not None or not settings.problems:
-        await _examine(session, diagnosis, no_write)
+        await _examine(session, diagnosis, not no_write)
     if as_json:
         emit(msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode() + "\n")
     else:
         _print(session, diagnosis)
     failed = [check for check in diagnosis.checks if not check.ok]
     if failed:
-        session.exit_code = max(session.exit_code, ExitCode.FAILED)
+        codes = (exit_code_named(check.error) for check in failed)
+        session.exit_code = max(session.exit_code, *codes)
         session.note(f"{len(failed)} of {len(diagnosis.checks)} checks failed")
 
 
-async def _examine(session: Session, diagnosis: Diagnosis, no_write: bool) -> None:
+async def _examine(session: Session, diagnosis: Diagnosis, write: bool) -> None:
     checks = diagnosis.checks
     try:
+        provider = session.provider()
+        diagnosis.capabilities = msgspec.to_builtins(provider.capabilities)
+        missing = missing_path(provider)
+        if missing is not None:
+            checks.append(_look_at_nothing(provider, missing))
+            return
         started = time.perf_counter()
-        async with session.open(create=True) as provider:
-            checks.append(Check("connect", True, f"{provider!r}{_since(started)}"))
-            diagnosis.capabilities = msgspec.to_builtins(provider.capabilities)
-            checks.append(await _tried(session, "list", lambda: _list(provider)))
-            if not no_write:
-                checks.append(await _tried(session, "write", lambda: _write(provider)))
+        async with provider:
+            checks.append(Check(name="connect", ok=True, detail=f"{provider!r}{_since(started)}"))
+            own = below_layers(provider)
+            if isinstance(own, Checkable):
+                checks += await own.checks(write=write)
+                return
+            checks.append(await _tried("list", lambda: _list(provider)))
+            if write:
+                checks.append(await _tried("write", lambda: _write(provider)))
     except (StorageError, OSError) as error:
-        checks.append(_failed(session, "connect", error))
+        checks.append(_failed("connect", error))
 
 
-async def _tried(session: Session, name: str, attempt: Callable[[], Awaitable[str]]) -> Check:
+def _look_at_nothing(provider: Provider, path: str) -> Check:
+    """What to say of a folder or database that the first document would make."""
+    folder, may_write = nearest_folder(path)
+    detail = f"there is nothing at {path} yet"
+    if not may_write:
+        return Check(
+            name="place", ok=False, detail=detail, advice=f"{folder} can't be written; change that"
+        )
+    if provider.name == "sqlite" and str(Path(path).absolute().parent) != folder:
+        return Check(name="place", ok=False, detail=detail, advice="make its folder first")
+    advice = "the first put, declare or import makes it; check the path if it should be there"
+    return Check(name="place", ok=True, detail=detail, advice=advice)
+
+
+async def _tried(name: str, attempt: Callable[[], Awaitable[str]]) -> Check:
     started = time.perf_counter()
     try:
-        return Check(name, True, await attempt() + _since(started))
+        return Check(name=name, ok=True, detail=await attempt() + _since(started))
     except (StorageError, OSError) as error:
-        return _failed(session, name, error)
+        return _failed(name, error)
 
 
-def _failed(session: Session, name: str, error: Exception) -> Check:
-    session.exit_code = max(session.exit_code, exit_code_of(error))
-    return Check(name, False, describe(error))
+def _failed(name: str, error: Exception) -> Check:
+    return Check(name=name, ok=False, detail=describe(error), error=type(error).__name__)
 
 
 async def _list(provider: Provider) -> str:
@@ -149,16 +162,27 @@ async def _list(provider: Provider) -> str:
 
 
 async def _write(provider: Provider) -> str:
-    document = {"id": f"probe-{provider.clock.new_id()}"}
-    address = Address(PROBE_COLLECTION, document["id"])
-    await provider.write([Put(PROBE_COLLECTION, document)])
+    item_id = f"probe-{provider.clock.new_id()}"
     try:
-        found = await provider.read([address])
+        await provider.write([Put(PROBE_COLLECTION, {"id": item_id})])
+    except StorageError:
+        with suppress(StorageError):  # The first error says more.
+            await _clean_up(provider, item_id)
+        raise
+    try:
+        found = await provider.read([Address(PROBE_COLLECTION, item_id)])
     finally:
-        await provider.write([Delete(PROBE_COLLECTION, document["id"])])
+        await _clean_up(provider, item_id)
     if found[0] is None and provider.capabilities.strongly_consistent:
         raise StorageError("a document that was just written is not there")
     return "a document was written, read and removed"
+
+
+async def _clean_up(provider: Provider, item_id: str) -> None:
+    await provider.write([Delete(PROBE_COLLECTION, item_id)])
+    own = below_layers(provider)
+    if isinstance(own, Transient):
+        await own.discard(PROBE_COLLECTION)
 
 
 def _since(started: float) -> str:
@@ -198,7 +222,9 @@ def _print(session: Session, diagnosis: Diagnosis) -> None:
     _print_settings(session, diagnosis.settings)
     emit("\nChecks\n")
     for check in diagnosis.checks:
-        emit(f"{'ok    ' if check.ok else 'FAILED'}  {check.name}: {check.detail}\n")
+        state = "FAILED" if not check.ok else "ok    " if check.advice is None else "warn  "
+        advice = "" if check.advice is None else f"; {check.advice}"
+        emit(visible(f"{state}  {check.name}: {check.detail}{advice}") + "\n")
     if diagnosis.capabilities is not None:
         emit("\nCapabilities\n")
         capabilities: list[JsonObject] = [

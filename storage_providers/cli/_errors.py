@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from storage_providers import errors
 from storage_providers.cli._text import visible
 from storage_providers.errors import (
     AuthenticationError,
@@ -21,7 +22,7 @@ from storage_providers.errors import (
     UnsupportedOperationError,
 )
 
-__all__ = ["ExitCode", "UsageError", "describe", "exit_code_of"]
+__all__ = ["ExitCode", "UsageError", "describe", "exit_code_named", "exit_code_of"]
 
 
 class ExitCode(IntEnum):
@@ -75,6 +76,20 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
 
 class UsageError(Exception):
     """The command line was used wrongly; the message says how to do it right."""
+
+
+def exit_code_named(name: str | None) -> ExitCode:
+    """The exit code for an error of ours that a report knows by its name alone.
+
+    Args:
+        name: Name of its class; `None` or an unknown one is a failure like any other.
+    """
+    error = getattr(errors, name or "", None)
+    if isinstance(error, type):
+        for kind, code in _CODES:
+            if issubclass(error, kind):
+                return code
+    return ExitCode.FAILED
 
 
 def exit_code_of(error: Exception) -> ExitCode:

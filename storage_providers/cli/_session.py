@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, NoReturn, ParamSpec, cast
 
 import typer
@@ -72,6 +71,17 @@ class Session:
         """Whether the results are read by a person."""
         return sys.stdout.isatty()
 
+    def provider(self) -> Provider:
+        """Make the provider that the options or the settings name; it is not connected yet.
+
+        Raises:
+            ConfigurationError: No provider is named, or its settings are wrong.
+            UnsupportedOperationError: This version has no such provider.
+        """
+        from storage_providers.settings import open_provider
+
+        return open_provider(self.url)
+
     @asynccontextmanager
     async def open(
         self, *, create: bool = False, dry_run: bool = False
@@ -90,16 +100,16 @@ class Session:
             ConfigurationError: No provider is named, or its settings are wrong.
             StorageError: It can't be opened.
         """
-        from storage_providers.settings import open_provider
+        from storage_providers.cli._place import missing_path
 
-        provider = open_provider(self.url)
-        missing = _missing_path(provider)
+        provider = self.provider()
+        missing = missing_path(provider)
         if missing is not None and not create:
             raise ConfigurationError(
                 f"there is nothing at {missing}; check the path, or put or import something there"
             )
         if missing is not None and dry_run:
-            provider = open_provider("memory:")
+            provider = Session("memory:").provider()
         async with provider:
             yield provider
 
@@ -150,14 +160,6 @@ class Session:
             raise UsageError(f"{question} Nobody to ask here: add --yes to do it")
         with interruptible():
             return typer.confirm(visible(question), default=False, err=True)
-
-
-def _missing_path(provider: Provider) -> str | None:
-    """The folder or file that a provider would have to make first."""
-    path = getattr(provider, "root", None) or getattr(provider, "path", None)
-    if not path or path == ":memory:" or Path(path).exists():
-        return None
-    return str(path)
 
 
 @contextmanager

@@ -481,6 +481,17 @@ class LocalFileProvider(Provider):
             ) from error
         return msgspec.structs.replace(spec, collection=collection)
 
+    async def discard(self, collection: str) -> None:
+        """Remove the folder of a collection of the SDK's own, unless it holds documents.
+
+        Raises:
+            StorageError: The system does not let us.
+        """
+        self._check_open("discard")
+        with self._context("discard"):
+            if check_collection(collection)[1].startswith("."):
+                await self._writer.submit(self._committer.discard, collection)
+
     # --- backups -------------------------------------------------------------------------------
 
     async def list_backups(self, collection: str, item_id: str) -> list[Backup]:

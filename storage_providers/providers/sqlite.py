@@ -25,8 +25,9 @@ from storage_providers.protocol import (
     Query,
     VersionPage,
     Write,
+    check_collection,
 )
-from storage_providers.providers._sql import table_of
+from storage_providers.providers._sql import list_tables, quoted, table_of
 from storage_providers.providers._sql.schema import access_of
 from storage_providers.providers._sqlite.session import (
     BrokenRowsError,
@@ -283,6 +284,23 @@ class SQLiteProvider(Provider):
 
     async def _declared(self, collection: str) -> CollectionSpec | None:
         return await self._reader.submit(self._reading.declared, collection)
+
+    async def discard(self, collection: str) -> None:
+        """Drop the table of a collection of the SDK's own, unless it holds documents.
+
+        Raises:
+            StorageError: The database can't be written.
+        """
+        self._check_open("discard")
+        with self._context("discard"):
+            await self._writer.submit(self._drop_if_empty, check_collection(collection)[1])
+
+    def _drop_if_empty(self, name: str) -> None:
+        table, connection = table_of(name)[0], self._writer.connection
+        for (found,) in connection.execute(*list_tables()).fetchall():
+            empty = quoted(found) == table and name.startswith(".")
+            if empty and connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None:  # noqa: S608 # quoted
+                connection.execute(f"DROP TABLE {table}")
 
 
 _CAPABILITIES: Final = Capabilities(

@@ -1,4 +1,4 @@
-"""Import, export, verify and doctor; and damage beside good documents."""
+"""Import, export and verify; and damage beside good documents."""
 
 from __future__ import annotations
 
@@ -108,40 +108,3 @@ def test_damaged_documents_stand_beside_the_good(cli: Cli, tmp_path: Path) -> No
     assert "not in the archive" in exported.err
     cli("rm", "todos", "b", "--yes")
     assert cli("count", "todos").out == "2\n"
-
-
-def test_doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings with their source and masked secrets, trials, capabilities; nothing stays behind."""
-    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "very-secret-token")
-    report = json.loads(cli("doctor", "--json").out)
-    assert [check["name"] for check in report["checks"]] == ["connect", "list", "write"]
-    assert all(check["ok"] for check in report["checks"])
-    assert report["capabilities"]["conditional_write"] is True
-    settings = {setting["name"]: setting for setting in report["settings"]["settings"]}
-    assert settings["url"]["origin"] == "argument"
-    text = cli("doctor").out
-    assert "very-secret-token" not in text + json.dumps(report)
-    assert "CLOUDFLARE" not in text
-    assert "api_token" in text
-    assert cli("count", ".doctor").out == "0\n"
-    assert "write" not in [
-        check["name"] for check in json.loads(cli("doctor", "--json", "--no-write").out)["checks"]
-    ]
-
-
-def test_doctor_of_what_is_wrong(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A malformed setting and an unknown scheme are failed checks with the code for settings."""
-    monkeypatch.setenv("CLOUDFLARE_MAX_RETRIES", "many")
-    cli("doctor", "--no-write", code=6)
-    cli.url = "nowhere:x"
-    report = json.loads(cli("doctor", "--json", code=6).out)
-    assert [check["ok"] for check in report["checks"]] == [False, False]
-    assert "file:./valet-data" in cli("ls", code=6).err
-
-
-def test_doctor_of_what_may_not_be_written(cli: Cli) -> None:
-    """Something else where the storage should be is a failed check and one line elsewhere."""
-    Path(cli.url.partition(":")[2]).write_text("neither a folder nor a database")
-    code = 6 if cli.url.startswith("sqlite:") else 1
-    assert cli("doctor", code=code).out.count("FAILED") == 1
-    assert len(cli("ls", code=code).err.splitlines()) == 1

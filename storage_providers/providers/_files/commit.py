@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -485,6 +487,28 @@ class Committer:
                 self._writer.apply([change])
                 if change.error is not None:
                     raise change.error
+
+    def discard(self, collection: str) -> None:
+        """Remove the folder of a collection if it is empty, and the backups of its documents.
+
+        Raises:
+            StorageError: The lock can't be had, or the system does not let us.
+        """
+        folder = self._layout.folder(collection)
+        backups = os.path.dirname(self._layout.backups_of_file(collection, "x"))
+        with self._lock.held():
+            try:
+                os.rmdir(folder)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise os_error(error, folder) from error
+                return
+            if os.path.isdir(backups):
+                shutil.rmtree(backups, ignore_errors=True)
+                with suppress(OSError):  # There are other backups.
+                    os.rmdir(os.path.dirname(backups))
 
     def collect_expired(self, collection: str) -> int:
         """Remove documents that have expired and were not written since; returns how many.

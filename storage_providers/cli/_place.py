@@ -1,0 +1,50 @@
+"""What stands below layers, and whether the place of an embedded provider is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage_providers.layers import Layer
+
+if TYPE_CHECKING:
+    from storage_providers.base import Provider
+
+__all__ = ["below_layers", "missing_path", "nearest_folder"]
+
+
+def below_layers(provider: Provider) -> Provider:
+    """The provider that layers stand on, or itself without any.
+
+    Args:
+        provider: Any provider.
+    """
+    while isinstance(provider, Layer):
+        provider = provider.inner
+    return provider
+
+
+def missing_path(provider: Provider) -> str | None:
+    """The folder or file that a provider would have to make first.
+
+    Args:
+        provider: Any provider.
+    """
+    own = below_layers(provider)
+    path = getattr(own, "root", None) or getattr(own, "path", None)
+    if not isinstance(path, str) or path == ":memory:" or Path(path).exists():
+        return None
+    return path
+
+
+def nearest_folder(path: str) -> tuple[str, bool]:
+    """The folder above a path that is there, and whether something may be made in it.
+
+    Args:
+        path: What is not there.
+    """
+    folder = Path(path).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    return str(folder), folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
