@@ -10,6 +10,7 @@ import typer
 
 from storage_providers._json import encode_object
 from storage_providers.cli._errors import UsageError
+from storage_providers.cli._explain import explain, print_explanation
 from storage_providers.cli._options import (
     CollectionArgument,
     CursorOption,
@@ -71,6 +72,7 @@ def register(app: typer.Typer) -> None:
             """storage-providers query todos -w '{"due": {"$lt": "2026"}}' --fields due,content""",
             "storage-providers query todos --all --format csv > todos.csv",
             "storage-providers query todos --order-by=-updatedAt --limit 5 --total",
+            """storage-providers query todos --where '{"status": "pending"}' --explain""",
         ),
         panel=PANEL,
     )(query)
@@ -139,6 +141,14 @@ async def query(
         bool, typer.Option("--total", help="Also count all that match.", show_default=False)
     ] = False,
     output_format: FormatOption = None,
+    explain_only: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say what the answer cost, and by which index; print no documents.",
+            show_default=False,
+        ),
+    ] = False,
 ) -> None:
     """List the documents that match conditions, in any order and format."""
     question = Query(
@@ -153,7 +163,12 @@ async def query(
     )
     request = _request(question, limit, all_items)
     async with session.open() as provider:
-        await _print(session, provider, request, output_format)
+        if not explain_only:
+            await _print(session, provider, request, output_format)
+            return
+        with progress_bar(f"reading {collection}"):
+            found = await explain(provider, request.query, _pages(provider, request))
+    print_explanation(found, as_text=resolve_format(output_format) is Format.TABLE)
 
 
 async def count(

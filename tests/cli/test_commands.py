@@ -309,6 +309,37 @@ def test_ls_of_a_scope(cli: Cli) -> None:
     assert "user-7/todos" in cli("ls", "todos", "--scope", "user-7", code=2).err
 
 
+# --- query --explain ---------------------------------------------------------------------------
+
+
+def test_explain(todos: Cli) -> None:
+    """Costs and index instead of documents, the same with and without a declared index."""
+    question = ("query", "todos", "--where", '{"status": "pending"}', "--explain")
+    before = json.loads(todos(*question).out)
+    assert (before["items"], before["more"], before["pages"]) == (2, False, 1)
+    assert (before["index"], before["full_scan"], before["requests"]) == (None, True, 0)
+    todos("declare", "todos", "--index", "status")
+    after = json.loads(todos(*question, "--total").out)
+    assert (after["index"], after["full_scan"], after["total"]) == ("status", False, 2)
+    assert "Water the plants" not in todos(*question).out
+
+
+def test_explain_in_words(todos: Cli) -> None:
+    """On a terminal, or asked for a table, a line a fact."""
+    text = todos("query", "todos", "--limit", "1", "--explain", "--format", "table").out
+    facts = dict(line.split(maxsplit=1) for line in text.splitlines() if line.count("  "))
+    assert facts["items"] == "1"
+    assert facts["more"] == "yes"
+    assert facts["index"] == "–"
+
+
+def test_explain_of_many_pages(cli: Cli) -> None:
+    """The costs of all pages are added up."""
+    cli("put", "many", stdin="".join(f'{{"id":"{number:05}"}}\n' for number in range(1203)))
+    found = json.loads(cli("query", "many", "--all", "--explain").out)
+    assert (found["items"], found["pages"], found["more"]) == (1203, 3, False)
+
+
 # --- declare -----------------------------------------------------------------------------------
 
 
