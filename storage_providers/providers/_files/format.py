@@ -8,26 +8,13 @@ newline at the end. A document that a layer encoded (`.encoded`) has a first lin
 from __future__ import annotations
 
 import hashlib
-import re
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from storage_providers._json import decode_object
-from storage_providers.errors import InvalidDocumentError
-from storage_providers.protocol import expiry_of
+from storage_providers.providers._bodies import parse_body
 
-__all__ = ["Content", "parse", "render", "version_of", "with_id"]
-
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""Some editors put it before UTF-8 text."""
-
-_LARGE_EXPONENT: Final = re.compile(rb"[0-9][eE]\+?[0-9]{3}")
-_MANY_DIGITS: Final = re.compile(rb"[0-9]{300}")
-"""Signs of a number too large for a double: decoding fails where reading over it does not."""
-
-MAX_NESTING: Final = 200
-"""Deepest nesting of a document, as for those that are stored through the SDK."""
+__all__ = ["Content", "parse", "render", "version_of"]
 
 
 class Content(NamedTuple):
@@ -48,17 +35,11 @@ class Content(NamedTuple):
     expires_at_ms: int | None
 
 
-class _Fields(msgspec.Struct):
-    id: str | msgspec.UnsetType = msgspec.UNSET
-    expiresAt: str | None = None  # noqa: N815 - the name on disk
-
-
 class _Header(msgspec.Struct):
     encoding: str
     document: msgspec.Raw
 
 
-_fields = msgspec.json.Decoder(_Fields).decode
 _header = msgspec.json.Decoder(_Header).decode
 _format = msgspec.json.format
 
@@ -95,7 +76,7 @@ def parse(raw: bytes, *, encoded: bool) -> Content:
     if not raw:
         raise ValueError("the file is empty")
     if not encoded:
-        return _parse_body(raw.removeprefix(_BYTE_ORDER_MARK), None, None)
+        return _content(raw, None, None)
     line, newline, payload = raw.partition(b"\n")
     if not newline:
         raise ValueError("the line that says how the document is encoded is cut off")
@@ -103,48 +84,9 @@ def parse(raw: bytes, *, encoded: bool) -> Content:
         header = _header(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"the first line is damaged ({error})") from None
-    return _parse_body(bytes(header.document), header.encoding, payload)
+    return _content(bytes(header.document), header.encoding, payload)
 
 
-def _parse_body(text: bytes, encoding: str | None, payload: bytes | None) -> Content:
-    try:
-        if not text.isascii():
-            text.decode()
-        body = _format(text, indent=-1)
-        fields = _fields(body)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text (byte {error.start})") from None
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    except msgspec.MsgspecError as error:
-        raise ValueError(f"not a JSON document ({error})") from None
-    if _LARGE_EXPONENT.search(body) or (len(body) > 300 and _MANY_DIGITS.search(body)):
-        decode_object(body)
-    if body.count(b"[") + body.count(b"{") > MAX_NESTING and _nesting(body) > MAX_NESTING:
-        raise ValueError(f"nested deeper than {MAX_NESTING} levels")
-    try:
-        expires_at_ms = (
-            None if fields.expiresAt is None else expiry_of({"expiresAt": fields.expiresAt})
-        )
-    except InvalidDocumentError as error:
-        raise ValueError(error.message) from None
-    item_id = None if isinstance(fields.id, msgspec.UnsetType) else fields.id
+def _content(text: bytes, encoding: str | None, payload: bytes | None) -> Content:
+    item_id, body, expires_at_ms = parse_body(text)
     return Content(item_id, body, encoding, payload, expires_at_ms)
-
-
-def with_id(body: bytes, item_id: str) -> bytes:
-    """A document that has no `id`, with it."""
-    rest = body[1:]
-    return b'{"id":' + msgspec.json.encode(item_id) + (b"" if rest == b"}" else b",") + rest
-
-
-def _nesting(body: bytes) -> int:
-    """How deep the arrays and objects of valid JSON go."""
-    depth = deepest = 0
-    for token in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', body):
-        if token[0] in (b"[", b"{"):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token[0] in (b"]", b"}"):
-            depth -= 1
-    return deepest

@@ -10,7 +10,8 @@ from typing import Final
 
 from storage_providers.errors import CorruptItemError
 from storage_providers.protocol import Item
-from storage_providers.providers._files.format import Content, parse, version_of, with_id
+from storage_providers.providers._bodies import with_id
+from storage_providers.providers._files.format import Content, parse, version_of
 from storage_providers.providers._files.names import (
     ENCODED_SUFFIX,
     PLAIN_SUFFIX,
