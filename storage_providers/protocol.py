@@ -244,12 +244,16 @@ class QueryStatistics(msgspec.Struct, frozen=True, kw_only=True):
         full_scan: Whether every document of the collection was looked at; `None`: not known.
         documents_read: Documents read to answer; `None`: not known.
         requests: Calls to a remote service.
+        rows_read: Rows looked at, where the service charges for them; `None`: it does not.
+        rows_written: Rows and index entries written, likewise.
     """
 
     index: str | None = None
     full_scan: bool | None = None
     documents_read: int | None = None
     requests: int = 0
+    rows_read: int | None = None
+    rows_written: int | None = None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import itertools
 import os
 import sqlite3
 import time
@@ -27,7 +25,7 @@ from storage_providers.protocol import (
     Write,
     check_collection,
 )
-from storage_providers.providers._sql import list_tables, quoted, table_of
+from storage_providers.providers._sql import list_tables, quoted, table_of, version_tokens
 from storage_providers.providers._sql.schema import access_of
 from storage_providers.providers._sqlite.session import (
     BrokenRowsError,
@@ -109,11 +107,7 @@ class SQLiteProvider(Provider):
         self._synchronous = synchronous
         self._busy_timeout_seconds = busy_timeout_seconds
         self._collected_ms = 0
-        # Time and randomness of the id make the token, so that no two providers share one.
-        unique = bytes.fromhex(clock.new_id().replace("-", ""))
-        token = base64.urlsafe_b64encode(unique[:6] + unique[10:]).decode()
-        versions = itertools.count()
-        self._new_version = lambda: f"{token}{next(versions):x}"
+        self._new_version = version_tokens(clock)
 
     @property
     def capabilities(self) -> Capabilities:

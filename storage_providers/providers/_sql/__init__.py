@@ -10,6 +10,7 @@ and the index beside local files is one more table of it.
 | `_sql.query` | queries and pages |
 | `_sql.write` | puts, patches, deletes |
 | `_sql.schema` | what `declare` asks for: indexes, side tables, full text |
+| `_sql.rows` | documents, and what only looks like one |
 
 One table holds one collection name for all scopes. Its `rid` is the stable row number that side
 tables refer to. `body` is compact JSON exactly as `encode_object` makes it.
@@ -17,16 +18,22 @@ tables refer to. `body` is compact JSON exactly as `encode_object` makes it.
 
 from __future__ import annotations
 
+import base64
+import itertools
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
+from storage_providers._clock import Clock
 from storage_providers.protocol import Item, check_collection
 
 __all__ = [
     "BROKEN",
+    "CREATE_DECLARATIONS",
     "DECLARATIONS",
+    "NO_DOCUMENT",
     "Dialect",
     "Statement",
     "create_table",
@@ -44,6 +51,7 @@ __all__ = [
     "read_items",
     "set_aside_broken",
     "table_of",
+    "version_tokens",
     "write_declaration",
 ]
 
@@ -67,7 +75,7 @@ class Dialect(msgspec.Struct, frozen=True):
 
     Attributes:
         body: Expression that returns the column `body` as the driver wants it.
-        payload: The same for `payload`.
+        payload: The same for `payload`, and whatever the driver wants behind it.
         payload_parameter: How a payload is bound; `{}` stands for its placeholder.
         cuts_text_at_nul: Whether text extracted from JSON ends at U+0000 (SQLite before 3.45).
     """
@@ -106,6 +114,15 @@ def create_table(table: str) -> tuple[str, ...]:
         "WHERE expires_at IS NOT NULL",
         f"CREATE INDEX IF NOT EXISTS {broken} ON {table} (scope, id) WHERE body IS NULL",
     )
+
+
+def version_tokens(clock: Clock) -> Callable[[], str]:
+    """A maker of version tokens that no other maker ever gives out."""
+    # Time and randomness of the id make the token, so that no two providers share one.
+    unique = bytes.fromhex(clock.new_id().replace("-", ""))
+    token = base64.urlsafe_b64encode(unique[:6] + unique[10:]).decode()
+    numbers = itertools.count()
+    return lambda: f"{token}{next(numbers):x}"
 
 
 def live(now: str) -> str:
@@ -147,13 +164,25 @@ def list_broken(collection: str) -> Statement:
     )
 
 
-def set_aside_broken(table: str) -> tuple[Statement, ...]:
+NO_DOCUMENT = "NOT (json_valid(body) AND sp_is_document(CAST(body AS BLOB)))"
+"""The condition that a row holds no document, where there is the function `sp_is_document`."""
+
+
+def set_aside_broken(
+    table: str, condition: str, *parameters: Any
+) -> tuple[Statement, Statement, Statement]:
     """Find documents that are no JSON objects, keep their bytes and set their bodies to NULL.
 
-    The second statement returns scope and id of each. The connection has the function
-    `sp_is_document`.
+    The second statement returns scope and id of each.
+
+    Args:
+        table: The quoted table.
+        condition: What is wrong with a row; its placeholders begin with `?2`.
+        parameters: What the condition binds.
     """
-    broken = "body IS NOT NULL AND NOT (json_valid(body) AND sp_is_document(CAST(body AS BLOB)))"
+    broken = f"body IS NOT NULL AND {condition}"
+    # The name is bound by both statements, so that the placeholders are the same.
+    name = table.strip('"')[2:]
     return (
         Statement(
             f"CREATE TABLE IF NOT EXISTS {BROKEN} (name TEXT NOT NULL, scope TEXT NOT NULL, "
@@ -164,9 +193,9 @@ def set_aside_broken(table: str) -> tuple[Statement, ...]:
             f"INSERT OR IGNORE INTO {BROKEN} (name,scope,id,version,body) "
             f"SELECT ?1,scope,id,version,CAST(body AS BLOB) FROM {table} WHERE {broken} "
             "RETURNING scope,id",
-            (table.strip('"')[2:],),
+            (name, *parameters),
         ),
-        Statement(f"UPDATE {table} SET body=NULL WHERE {broken}"),
+        Statement(f"UPDATE {table} SET body=NULL WHERE ?1=?1 AND {broken}", (name, *parameters)),
     )
 
 

@@ -19,7 +19,7 @@ from storage_providers.providers._sql import Statement, quoted, table_of
 from storage_providers.providers._sql.query import Access
 from storage_providers.providers._sql.where import Sources, field
 
-__all__ = ["access_of", "existing_objects", "index_fields", "migrate"]
+__all__ = ["access_of", "existing_objects", "index_fields", "migrate", "read_plan"]
 
 _TRIGGERS = ("insert", "update", "delete")
 
@@ -56,6 +56,23 @@ def index_fields(object_name: str) -> str | None:
     """The fields of an index, from its name; `None` if it was not declared."""
     parts = object_name.split(":")
     return parts[2] if len(parts) == 4 and parts[1] in ("by", "each", "text") else None
+
+
+def read_plan(sql: str, details: Iterable[str]) -> tuple[str | None, bool]:
+    """The declared index that answers a query, and whether it reads the whole collection.
+
+    Args:
+        sql: The query's statement.
+        details: The last column of its `EXPLAIN QUERY PLAN`.
+    """
+    index, ranged, sorts = None, False, False
+    for detail in details:
+        sorts = sorts or "TEMP B-TREE FOR ORDER BY" in detail
+        ranged = ranged or " AND " in detail or "rowid=?" in detail
+        for word in detail.split():
+            index = index or index_fields(word)
+    filters = sql.count(" AND ") > 2 or "count(*)" in sql
+    return index, not ranged and (filters or sorts)
 
 
 def migrate(
@@ -166,7 +183,8 @@ def _create_members(table: str, object_name: str, fields: Sequence[str]) -> list
         return [
             f"{into},iif(type='null',2,0),ifnull(atom,''),{row}.rid FROM {members} "
             f"WHERE {at.type}='array' AND type<>'array' AND type<>'object'",
-            f"{into},1,{at.value},{row}.rid{plain} WHERE {at.type}='text'",
+            # In parentheses, since D1 takes a bare CASE … END for the end of a trigger.
+            f"{into},1,({at.value}),{row}.rid{plain} WHERE {at.type}='text'",
         ]
 
     remove = f"DELETE FROM {side} WHERE rid=old.rid"

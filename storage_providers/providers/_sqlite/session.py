@@ -43,14 +43,13 @@ from storage_providers.providers._sql import query as _sql_query
 from storage_providers.providers._sql import schema as _sql_schema
 from storage_providers.providers._sql import write as _sql_write
 from storage_providers.providers._sql.query import Access
-from storage_providers.providers._sqlite.rows import (
+from storage_providers.providers._sql.rows import (
     BrokenRowsError,
     MissingSideTableError,
     are_documents,
     is_document,
-    is_malformed,
-    missing_table,
 )
+from storage_providers.providers._sqlite.rows import is_malformed, missing_table
 
 __all__ = ["BrokenRowsError", "MissingSideTableError", "Session", "missing_table"]
 
@@ -440,7 +439,7 @@ class Session:
         for sql in _sql.create_table(table):
             self._execute(sql)
         found: list[tuple[str, str]] = []
-        for statement in _sql.set_aside_broken(table):
+        for statement in _sql.set_aside_broken(table, _sql.NO_DOCUMENT):
             found += self._execute(*statement).fetchall()
         return found
 
@@ -464,15 +463,8 @@ class Session:
 
     def _explain(self, statement: _sql.Statement) -> tuple[str | None, bool]:
         """The declared index a statement uses, and whether it reads the whole collection."""
-        index, ranged, sorts = None, False, False
         rows = self._execute(f"EXPLAIN QUERY PLAN {statement.sql}", statement.parameters)
-        for *_, detail in rows.fetchall():
-            sorts = sorts or "TEMP B-TREE FOR ORDER BY" in detail
-            ranged = ranged or " AND " in detail or "rowid=?" in detail
-            for word in detail.split():
-                index = index or _sql_schema.index_fields(word)
-        filters = statement.sql.count(" AND ") > 2 or "count(*)" in statement.sql
-        return index, not ranged and (filters or sorts)
+        return _sql_schema.read_plan(statement.sql, [row[-1] for row in rows.fetchall()])
 
     # --- listings ------------------------------------------------------------------------------
 
