@@ -5,11 +5,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+EMULATOR := tests/emulator/node_modules
 # More arguments for pytest: make test ARGS="-k cursor"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wheel test-floors check fix bench docs docs-serve dist clean
+.PHONY: help demo test test-wheel test-floors emulator check fix bench docs docs-serve dist clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,14 +18,16 @@ help: ## Say what there is
 demo: $(VENV)/.installed ## Import a folder of old data, look at it, edit it, export it
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.installed ## Run the tests, on every core
+test: $(VENV)/.installed $(EMULATOR)/.installed ## Run the tests, on every core
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-wheel: $(VENV)/.installed ## Run the shipped conformance suite against the built wheel
 	@scripts/test_wheel.sh $(BIN)/python
 
-test-floors: $(VENV)/.installed ## Run the tests with the oldest dependencies we accept
+test-floors: $(VENV)/.installed $(EMULATOR)/.installed ## Run the tests with the oldest dependencies we accept
 	@scripts/test_floors.sh $(BIN)/python
+
+emulator: $(EMULATOR)/.installed ## Install the local Cloudflare that the tests run against
 
 check: $(VENV)/.installed ## Lint, check formatting, types and generated tables
 	@$(BIN)/ruff check
@@ -53,6 +56,7 @@ dist: $(VENV)/.installed ## Build the wheel and the source archive into dist/
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) dist build site .demo .hypothesis .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(EMULATOR)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml
@@ -60,6 +64,10 @@ $(VENV)/.installed: pyproject.toml
 	@test -x $(BIN)/python || { echo "Making $(VENV) …"; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing storage-providers and its tools into $(VENV) …"
 	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+$(EMULATOR)/.installed: tests/emulator/package.json tests/emulator/package-lock.json
+	@scripts/install_emulator.sh
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
