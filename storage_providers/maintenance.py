@@ -6,11 +6,20 @@ done is said as data, so that it can be printed, kept as JSON and tested.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
-__all__ = ["Check", "Checkable", "Provision", "Provisionable", "Transient"]
+__all__ = [
+    "Check",
+    "Checkable",
+    "IndexStatus",
+    "Indexing",
+    "Provision",
+    "Provisionable",
+    "Transient",
+]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +52,21 @@ class Provision(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     state: Literal["made", "there", "missing"]
     detail: str = ""
+
+
+class IndexStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an index is that a provider keeps itself.
+
+    Attributes:
+        index: The index as people write it, `status,-due`.
+        state: `building`: kept for new writes, not asked yet. `ready`: asked by queries.
+            `dropped`: declared no longer, and kept up until every process knows.
+        since: When that began, ISO 8601.
+    """
+
+    index: str
+    state: Literal["building", "ready", "dropped"]
+    since: str
 
 
 @runtime_checkable
@@ -97,4 +121,39 @@ class Transient(Protocol):
         Args:
             collection: Its name, which begins with a dot.
         """
+        ...
+
+
+@runtime_checkable
+class Indexing(Protocol):
+    """A provider that keeps its indexes itself, beside the documents.
+
+    The reports are structs of plain data. `on_progress` is told how many documents or entries were
+    looked at so far. Everything can be stopped at any time and called again.
+    """
+
+    async def index_states(self, collection: str) -> list[IndexStatus]:
+        """How far each index of a collection is, in the order of the declaration."""
+        ...
+
+    async def build_indexes(
+        self, collection: str, on_progress: Callable[[int], None] | None = None
+    ) -> object:
+        """Wait until every process knows of new indexes, fill them in and make them ready."""
+        ...
+
+    async def reindex(
+        self, collection: str, on_progress: Callable[[int], None] | None = None
+    ) -> object:
+        """Write the entries that are missing, for places that other programs write to."""
+        ...
+
+    async def gc(
+        self,
+        collection: str | None = None,
+        *,
+        remove_expired: bool = False,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> object:
+        """Remove what interrupted writes and dropped indexes left, and, if asked, the expired."""
         ...

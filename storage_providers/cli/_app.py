@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from storage_providers import __version__
-from storage_providers.cli import _declare, _doctor, _edit, _items, _listing, _transfer
+from storage_providers.cli import (
+    _declare,
+    _doctor,
+    _edit,
+    _indexes,
+    _items,
+    _listing,
+    _provision,
+    _transfer,
+)
 from storage_providers.cli._errors import ExitCode
 from storage_providers.cli._session import DebugOption, UrlOption
 
@@ -51,5 +60,5 @@ def options(
     context.obj = (url, debug)
 
 
-for group in (_listing, _items, _edit, _declare, _transfer, _doctor):
+for group in (_listing, _items, _edit, _declare, _transfer, _doctor, _provision, _indexes):
     group.register(app)

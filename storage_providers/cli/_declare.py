@@ -13,6 +13,7 @@ from storage_providers.cli._output import emit
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._session import Session, command
 from storage_providers.cli._text import indented_json
+from storage_providers.maintenance import Indexing, IndexStatus
 from storage_providers.protocol import CollectionSpec, Index
 
 __all__ = ["register"]
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
             "storage-providers declare todos --index status,due --index=-updatedAt --each tags",
             "storage-providers declare daily_journals --text entries --text mood",
             "storage-providers declare sessions --ttl 3600 --max-bytes 100000",
+            "storage-providers -u r2://valet-data declare todos --index status,due --wait",
         ),
         panel="Change",
     )(declare)
@@ -76,6 +78,14 @@ async def declare(
     nothing: Annotated[
         bool, typer.Option("--nothing", help="Take the declaration back.", show_default=False)
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait",
+            help="Where indexes take time (r2:), wait until they are ready; some minutes.",
+            show_default=False,
+        ),
+    ] = False,
 ) -> None:
     """Declare indexes, text fields, time to live and size limit; without options, show them.
 
@@ -104,7 +114,22 @@ async def declare(
             with progress_bar(f"indexing {collection}"):
                 await provider.declare(spec)
             session.note("declared" if before != spec else "declared already")
+        if isinstance(provider, Indexing):
+            if wait:
+                with progress_bar(f"building the indexes of {collection}") as on_progress:
+                    await provider.build_indexes(collection, on_progress)
+            _note_states(session, await provider.index_states(collection))
     emit(indented_json(msgspec.json.encode(spec)) + "\n")
+
+
+def _note_states(session: Session, states: list[IndexStatus]) -> None:
+    for each in states:
+        session.note(f"index {each.index}: {each.state}, since {each.since}")
+    if any(each.state == "building" for each in states):
+        session.note(
+            "until it is ready, queries read every document; a program that stays connected, or "
+            "declare --wait, makes it ready"
+        )
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ import msgspec
 import typer
 
 from storage_providers import __version__
-from storage_providers.cli._errors import describe, exit_code_named
+from storage_providers.cli._checks import note_failures, print_checks
+from storage_providers.cli._errors import describe
 from storage_providers.cli._output import emit, print_rows
 from storage_providers.cli._place import below_layers, missing_path, nearest_folder
 from storage_providers.cli._session import Session, command
@@ -100,11 +101,7 @@ async def doctor(
         emit(msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode() + "\n")
     else:
         _print(session, diagnosis)
-    failed = [check for check in diagnosis.checks if not check.ok]
-    if failed:
-        codes = (exit_code_named(check.error) for check in failed)
-        session.exit_code = max(session.exit_code, *codes)
-        session.note(f"{len(failed)} of {len(diagnosis.checks)} checks failed")
+    note_failures(session, diagnosis.checks)
 
 
 async def _examine(session: Session, diagnosis: Diagnosis, write: bool) -> None:
@@ -221,10 +218,7 @@ def _print(session: Session, diagnosis: Diagnosis) -> None:
     emit("\nSettings\n")
     _print_settings(session, diagnosis.settings)
     emit("\nChecks\n")
-    for check in diagnosis.checks:
-        state = "FAILED" if not check.ok else "ok    " if check.advice is None else "warn  "
-        advice = "" if check.advice is None else f"; {check.advice}"
-        emit(visible(f"{state}  {check.name}: {check.detail}{advice}") + "\n")
+    print_checks(diagnosis.checks)
     if diagnosis.capabilities is not None:
         emit("\nCapabilities\n")
         capabilities: list[JsonObject] = [

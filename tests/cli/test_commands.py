@@ -358,3 +358,24 @@ def test_declare(todos: Cli) -> None:
     todos("declare", "todos", "--nothing", "--ttl", "5", code=2)
     todos("declare", "todos", "--ttl", "-5", code=2)
     todos("declare", "todos", "--index", "a,,b", code=2)
+
+
+# --- provision, reindex, gc --------------------------------------------------------------------
+
+
+def test_provision_of_what_needs_nothing(cli: Cli, tmp_path: Path) -> None:
+    """A folder and a database are made by the first write, not by `provision`."""
+    before = set(tmp_path.rglob("*"))
+    result = cli("provision")
+    assert "its first write makes what is missing" in result.err
+    assert json.loads(cli("provision", cli.url, "--json", "--dry-run").out) == {
+        "provisions": [],
+        "checks": [],
+    }
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["reindex", "gc"])
+def test_indexes_that_need_no_care(todos: Cli, command: str) -> None:
+    """Where every write keeps the indexes, there is nothing to mend, and it is said."""
+    assert "up to date with every write" in todos(command, code=2).err
