@@ -31,6 +31,7 @@ __all__ = [
     "LAST",
     "IndexEntry",
     "IndexKeys",
+    "directed",
     "foreign_token",
     "index_name",
     "new_token",
@@ -107,6 +108,11 @@ def _number_key(value: float) -> str:
     if value < 0:
         return f"0{_NUMBER_MAX - bits:0{_NUMBER_DIGITS}X}"
     return f"1{bits:0{_NUMBER_DIGITS}X}"
+
+
+def directed(key: str, *, descending: bool) -> str:
+    """A value's key as it stands in a field of this direction."""
+    return _reversed(key) if descending else key
 
 
 def _reversed(key: str) -> str:
@@ -202,16 +208,34 @@ class IndexKeys:
 
     def value(self, position: int, value: Scalar) -> str:
         """One value as it stands at a field's position."""
-        key = value_key(value)
-        return _reversed(key) if self.orders[position].descending else key
+        return directed(value_key(value), descending=self.orders[position].descending)
 
     def values(self, values: Sequence[Scalar]) -> str:
         """Values of the first fields, as entries' keys begin behind the folder."""
         return "".join(self.value(position, value) for position, value in enumerate(values))
 
+    def pieces(self, values: str) -> list[str]:
+        """The values that `values` or an entry's key begin with, one by one, as `value_key` gives.
+
+        Raises:
+            ValueError: It is no entry of this index.
+        """
+        return [
+            _restored(piece) if order.descending else piece
+            for order, piece in zip(self.orders, self._split(values), strict=True)
+        ]
+
+    def _split(self, values: str) -> list[str]:
+        found, at = list[str](), 0
+        for order in self.orders:
+            length = _skip(values[at:], descending=order.descending)
+            found.append(values[at : at + length])
+            at += length
+        return found
+
     def any_text(self) -> str:
         """The values of a document whose field is text, in an index over members."""
-        return _reversed(ANY_TEXT) if self.orders[0].descending else ANY_TEXT
+        return directed(ANY_TEXT, descending=self.orders[0].descending)
 
     def values_of(self, document: JsonObject) -> list[str]:
         """The values under which a document stands in this index, without repetition."""
@@ -229,8 +253,7 @@ class IndexKeys:
 
     def id_key(self, item_id: str) -> str:
         """An id as it stands behind the values."""
-        key = sortable_text(item_id)
-        return _reversed(key) if self.ids_descending else key
+        return directed(sortable_text(item_id), descending=self.ids_descending)
 
     def entries_of(self, document: JsonObject, item_id: str, token: str) -> list[str]:
         """The keys of a document's entries.
@@ -257,10 +280,9 @@ class IndexKeys:
         Raises:
             ValueError: It is no entry of this index.
         """
-        rest, at = key[len(self.folder) :], 0
-        for order in self.orders:
-            at += _skip(rest[at:], descending=order.descending)
-        values, rest = rest[:at], rest[at:]
+        rest = key[len(self.folder) :]
+        values = "".join(self._split(rest))
+        rest = rest[len(values) :]
         if self.ids_descending:
             end = _reversed_end(rest)
             item_id, token = read_sortable_text(_restored(rest[:end]))[0], rest[end:]

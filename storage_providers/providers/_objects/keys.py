@@ -92,19 +92,19 @@ def _part(name: str, *, plain: bool) -> str:
     return name if plain else ESCAPED + sortable_text(name)
 
 
-def earlier_ids(last_id: str) -> list[str]:
-    """Ids that sort before `last_id` though their keys are listed after it, shortest first.
+def earlier_ids(last_name: str) -> list[str]:
+    """Ids that sort before some of a listing though their keys come after it, shortest first.
 
     Args:
-        last_id: The id of the last key of a listing that goes on; a plain one.
+        last_name: What follows the folder in the last key, or folder, of a listing that goes on.
 
     Returns:
-        The beginnings of `last_id` that end before a character that sorts before `.`.
+        The beginnings of it whose keys sort after it: `task` of `task-1.json` and `task.a.json`.
     """
     return [
-        last_id[:at]
-        for at, character in enumerate(last_id)
-        if at > 0 and character < "." and is_plain(last_id[:at])
+        last_name[:at]
+        for at in range(1, len(last_name))
+        if last_name[at:] < SUFFIX and is_plain(last_name[:at])
     ]
 
 
