@@ -7,7 +7,8 @@ done is said as data, so that it can be printed, kept as JSON and tested.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol, runtime_checkable
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -19,7 +20,19 @@ __all__ = [
     "Provision",
     "Provisionable",
     "Transient",
+    "check_clock",
 ]
+
+SKEW_WARNED_MS: Final = 5_000
+"""From this difference of clocks on `check_clock` warns. Ours: expiry and times of documents are
+told by this machine's clock."""
+
+SKEW_REFUSED_MS: Final = 900_000
+"""From this difference on signatures are refused. Source: AWS, "RequestTimeTooSkewed", 15 minutes
+(S3 API reference, error responses, read 2026-11)."""
+
+DATE_RESOLUTION_MS: Final = 1_000
+"""A `Date` header leaves out the fraction of a second. Source: RFC 9110, section 5.6.7."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +65,36 @@ class Provision(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     state: Literal["made", "there", "missing"]
     detail: str = ""
+
+
+def check_clock(date: str | None, sent_ms: int, received_ms: int) -> Check:
+    """Compare this machine's clock with a service's.
+
+    Args:
+        date: The `Date` header of its answer.
+        sent_ms: When the request was sent by our clock, milliseconds since 1970.
+        received_ms: When the answer came, likewise.
+
+    Returns:
+        The check: the least difference that fits; with advice from 5 s, failed from 15 minutes.
+    """
+    try:
+        theirs_ms = round(parsedate_to_datetime(date or "").timestamp() * 1000)
+    except ValueError:
+        return Check(name="clock", ok=True, detail="the service does not tell the time")
+    ahead_ms = max(0, sent_ms - theirs_ms - DATE_RESOLUTION_MS)
+    behind_ms = max(0, theirs_ms - received_ms)
+    apart_ms, word = max((ahead_ms, "ahead of"), (behind_ms, "behind"))
+    if apart_ms <= SKEW_WARNED_MS:
+        detail = f"agrees with the service's ({apart_ms / 1000:.1f} s apart)"
+        return Check(name="clock", ok=True, detail=detail)
+    detail = f"this machine's clock is {apart_ms / 1000:,.1f} s {word} the service's"
+    return Check(
+        name="clock",
+        ok=apart_ms < SKEW_REFUSED_MS,
+        detail=detail,
+        advice="set it, best by NTP: from 900 s on every request is refused",
+    )
 
 
 class IndexStatus(msgspec.Struct, frozen=True, kw_only=True):
