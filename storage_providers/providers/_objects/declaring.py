@@ -21,7 +21,12 @@ import msgspec
 
 from storage_providers._clock import Clock, format_timestamp, parse_timestamp
 from storage_providers.base import DECLARATION_REFRESH_SECONDS
-from storage_providers.errors import ConflictError, CorruptItemError, StorageError
+from storage_providers.errors import (
+    ConflictError,
+    CorruptItemError,
+    RateLimitedError,
+    StorageError,
+)
 from storage_providers.protocol import (
     IF_ABSENT,
     CollectionSpec,
@@ -32,6 +37,7 @@ from storage_providers.protocol import (
 from storage_providers.providers._objects import Metadata, ObjectPut, ObjectStore
 from storage_providers.providers._objects.entries import IndexKeys, index_name, new_token
 from storage_providers.providers._objects.keys import FolderLayout
+from storage_providers.resilience import Timing
 
 __all__ = [
     "SETTLE_SECONDS",
@@ -42,6 +48,7 @@ __all__ = [
     "DeclaredIndex",
     "IndexRecord",
     "IndexState",
+    "retry_seconds",
 ]
 
 DECLARATIONS: Final = ".declarations"
@@ -59,6 +66,36 @@ SETTLE_SECONDS: Final = DECLARATION_REFRESH_SECONDS + WRITE_SECONDS + SKEW_SECON
 
 ATTEMPTS: Final = 20
 """How often a change of a declaration is tried when others change it at the same moment."""
+
+
+FIRST_WAIT_SECONDS: Final = 0.05
+"""Bound of the first wait after a lost race; it doubles up to `MAX_WAIT_SECONDS`. Ours."""
+
+MAX_WAIT_SECONDS: Final = 2.0
+"""Largest bound of a wait after a lost race. Ours."""
+
+RATE_LIMITED_SECONDS: Final = 1.0
+"""Shortest wait after a refusal for the rate. Source: R2 takes one write a second per key
+(Cloudflare docs, r2/platform/limits, 2026-11)."""
+
+
+def retry_seconds(error: StorageError, attempt: int, jitter: float) -> float | None:
+    """How long to wait before a write that did not land is tried again.
+
+    Args:
+        error: Why it did not land.
+        attempt: How often it was tried.
+        jitter: A random number from 0 to 1.
+
+    Returns:
+        Seconds; `None`: trying again is no use, or not safe.
+    """
+    wait = jitter * min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(attempt - 1, 10))
+    if isinstance(error, ConflictError):
+        return wait
+    if isinstance(error, RateLimitedError):
+        return max(RATE_LIMITED_SECONDS, error.retry_after_seconds or 0.0) + wait
+    return None
 
 
 class IndexState(Enum):
@@ -130,6 +167,7 @@ class Declarations:
         store: Where they are.
         layout: Under which keys.
         clock: The time.
+        timing: How to wait.
         settle_seconds: How long after a change every write goes by it.
     """
 
@@ -138,11 +176,13 @@ class Declarations:
         store: ObjectStore,
         layout: FolderLayout,
         clock: Clock,
+        timing: Timing,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
         self._store = store
         self._layout = layout
         self._clock = clock
+        self._timing = timing
         self.settle_seconds = settle_seconds
 
     def key(self, collection: str) -> str:
@@ -191,6 +231,7 @@ class Declarations:
 
         Raises:
             ConflictError: Others kept changing it.
+            TransportError: The service could not be reached, or others used up its rate.
         """
         attempt = 0
         while True:
@@ -210,8 +251,10 @@ class Declarations:
             if isinstance(result, str):
                 return after
             attempt += 1
-            if not isinstance(result, ConflictError) or attempt == ATTEMPTS:
+            wait = retry_seconds(result, attempt, self._timing.jitter())
+            if wait is None or attempt == ATTEMPTS:
                 raise result
+            await self._timing.sleep(wait)
 
     async def declare(self, spec: CollectionSpec) -> Declaration:
         """Keep a declaration.

@@ -7,7 +7,7 @@ Objects that other programs wrote are documents too: indented, with a byte order
 from __future__ import annotations
 
 from storage_providers.errors import CorruptItemError
-from storage_providers.protocol import Condition, Item, Put
+from storage_providers.protocol import Condition, Item
 from storage_providers.providers._bodies import parse_body, with_id
 from storage_providers.providers._objects import Metadata, ObjectPut, StoredObject
 from storage_providers.providers._objects.entries import foreign_token
@@ -15,20 +15,21 @@ from storage_providers.providers._objects.entries import foreign_token
 __all__ = ["corrupt", "to_item", "to_object", "token_of"]
 
 
-def to_object(key: str, put: Put, body: bytes, token: str, condition: Condition) -> ObjectPut:
+def to_object(key: str, item: Item, token: str, condition: Condition) -> ObjectPut:
     """A document as the object to store.
 
     Args:
         key: Where it belongs.
-        put: The write, for its encoding and payload.
-        body: The document, or its visible part, as compact JSON.
+        item: The document; its version does not matter.
         token: Of this write.
         condition: What the service is to judge.
     """
-    if put.payload is None:
-        return ObjectPut(key=key, data=body, metadata=Metadata(token=token), condition=condition)
-    metadata = Metadata(token=token, encoding=put.encoding, visible_bytes=len(body))
-    return ObjectPut(key=key, data=body + put.payload, metadata=metadata, condition=condition)
+    if item.payload is None:
+        return ObjectPut(
+            key=key, data=item.body, metadata=Metadata(token=token), condition=condition
+        )
+    metadata = Metadata(token=token, encoding=item.encoding, visible_bytes=len(item.body))
+    return ObjectPut(key=key, data=item.body + item.payload, metadata=metadata, condition=condition)
 
 
 def to_item(collection: str, item_id: str, stored: StoredObject) -> tuple[Item, int | None]:

@@ -49,6 +49,7 @@ into both."""
 _TIME_DIGITS: Final = 12
 _RANDOM_DIGITS: Final = 10
 _FOREIGN: Final = "x"
+_FOREIGN_LENGTH: Final = 21
 
 _NUMBER_DIGITS: Final = 19
 _NUMBER_MAX: Final = 16**_NUMBER_DIGITS - 1
@@ -75,7 +76,16 @@ def token_time_ms(token: str) -> int | None:
     """When a token was made, milliseconds since 1970 by its maker's clock; `None`: foreign."""
     if token.startswith(_FOREIGN):
         return None
-    return int(token[:_TIME_DIGITS], 16)
+    try:
+        return int(token[:_TIME_DIGITS], 16)
+    except ValueError:
+        return None
+
+
+def entry_token(key: str) -> str:
+    """The token that the key of an entry ends with, whatever its index."""
+    tail = key[-_FOREIGN_LENGTH:]
+    return tail if tail.startswith(_FOREIGN) else key[-_TIME_DIGITS - _RANDOM_DIGITS :]
 
 
 # --- values ------------------------------------------------------------------------------------

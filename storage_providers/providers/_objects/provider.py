@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, cast
+
+import msgspec
 
 from storage_providers._clock import SYSTEM_CLOCK, Clock
 from storage_providers._resilience.timing import SYSTEM_TIMING, Timing
@@ -17,8 +19,11 @@ from storage_providers.protocol import (
     Query,
     VersionPage,
     Write,
+    check_collection,
 )
-from storage_providers.providers._objects import ObjectStore, StoredObject
+from storage_providers.providers._objects import ObjectStore, StoredObject, collecting, writing
+from storage_providers.providers._objects.building import Builder
+from storage_providers.providers._objects.collecting import GcReport
 from storage_providers.providers._objects.declaring import (
     SETTLE_SECONDS,
     Declaration,
@@ -50,7 +55,10 @@ class ObjectProvider(Provider):
     """
 
     settle_seconds: ClassVar[float] = SETTLE_SECONDS
-    """How long after a change of a declaration every write goes by it."""
+    """How long after a change of a declaration every write goes by it, seconds."""
+
+    builds_in_background: ClassVar[bool] = True
+    """Whether an open provider builds indexes that it comes across."""
 
     def __init__(
         self,
@@ -64,9 +72,13 @@ class ObjectProvider(Provider):
         self.store = store
         self.layout = layout
         self.timing = timing
-        self.declarations = Declarations(store, layout, clock, self.settle_seconds)
+        self.declarations = Declarations(store, layout, clock, timing, self.settle_seconds)
+        self._builder = Builder(self)
         self._indexes: dict[str, tuple[DeclaredIndex, ...]] = {}
         self._expiries: dict[tuple[str, str], int | None] = {}
+
+    async def _disconnect(self) -> None:
+        await self._builder.close()
 
     # --- reads ---------------------------------------------------------------------------------
 
@@ -130,7 +142,7 @@ class ObjectProvider(Provider):
     # --- writes --------------------------------------------------------------------------------
 
     async def _write(self, batch: Sequence[Write]) -> list[Item | None]:
-        raise NotImplementedError
+        return await writing.write(self, batch)
 
     # --- queries -------------------------------------------------------------------------------
 
@@ -157,13 +169,24 @@ class ObjectProvider(Provider):
     async def _declared(self, collection: str) -> CollectionSpec | None:
         declaration = await self.declarations.load(collection)
         self._note(collection, declaration)
-        return None if declaration is None else declaration.spec
+        # Its folder may have been moved or copied.
+        return (
+            None
+            if declaration is None
+            else msgspec.structs.replace(declaration.spec, collection=collection)
+        )
 
     def _note(self, collection: str, declaration: Declaration | None) -> None:
         self._indexes.pop(collection, None)
         if len(self._indexes) >= DECLARATIONS_KEPT:
             del self._indexes[next(iter(self._indexes))]
         self._indexes[collection] = self.declarations.indexes_of(collection, declaration)
+        if self.builds_in_background:
+            self._builder.notice(collection, declaration)
+
+    def forget(self, collection: str) -> None:
+        """Look at a declaration anew when it is next needed."""
+        self._declarations.pop(collection, None)
 
     async def indexes(self, collection: str) -> tuple[DeclaredIndex, ...]:
         """The indexes of a collection whose entries are to be kept; queries use the ready ones.
@@ -174,3 +197,80 @@ class ObjectProvider(Provider):
         if collection not in self._indexes:
             await self._declared(collection)
         return self._indexes[collection]
+
+    async def build_indexes(
+        self, collection: str, on_progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Fill in the indexes of a collection that are not ready yet, and wait until they are.
+
+        An open provider does it in the background too. A new index is due when all processes
+        know of it, `settle_seconds` after its declaration.
+
+        Args:
+            collection: Name of the collection.
+            on_progress: Told after each page how many documents were dealt with so far.
+
+        Raises:
+            InvalidDocumentError: A document has a value too long for an index; `item_id` names it.
+            TransportError: The service could not be reached; what was done stays.
+        """
+        self._check_open("build_indexes")
+        with self._context("build_indexes"):
+            check_collection(collection, self.capabilities.max_scope_bytes)
+            await self._builder.build(collection, on_progress)
+
+    async def reindex(
+        self, collection: str, on_progress: Callable[[int], None] | None = None
+    ) -> int:
+        """Put the index entries of all documents, after other programs wrote to the bucket.
+
+        Args:
+            collection: Name of the collection.
+            on_progress: Told after each page how many documents were dealt with so far.
+
+        Returns:
+            How many documents there are.
+
+        Raises:
+            InvalidDocumentError: A document has a value too long for an index; `item_id` names it.
+            TransportError: The service could not be reached; doing it again does no harm.
+        """
+        self._check_open("reindex")
+        with self._context("reindex"):
+            check_collection(collection, self.capabilities.max_scope_bytes)
+            return await collecting.reindex(self, collection, on_progress)
+
+    async def gc(
+        self,
+        collection: str | None = None,
+        *,
+        remove_expired: bool = False,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> GcReport:
+        """Remove index entries that interrupted writes left behind, and those of dropped indexes.
+
+        They are in nobody's way but cost a request each time a query meets them.
+
+        Args:
+            collection: Name of the collection; `None`: all of them.
+            remove_expired: Remove expired documents too. The service has no conditional delete:
+                only while nobody else writes, or what was put in place of an expired document at
+                that moment is removed instead.
+            on_progress: Told after each page how many entries were looked at so far.
+
+        Returns:
+            What was removed.
+
+        Raises:
+            TransportError: The service could not be reached; what was done stays.
+        """
+        self._check_open("gc")
+        with self._context("gc"):
+            if collection is None:
+                names = sorted(await self._collections(None))
+            else:
+                check_collection(collection, self.capabilities.max_scope_bytes)
+                names = [collection]
+            return await collecting.collect_garbage(
+                self, names, remove_expired=remove_expired, on_progress=on_progress
+            )

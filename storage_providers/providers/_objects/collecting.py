@@ -1,0 +1,257 @@
+"""Removing what nobody needs: clearing collections, entries left behind, expired documents.
+
+Entries are judged by the documents they name: an entry whose document has not that value any more
+is garbage, once it is so old that no write can be on its way that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from storage_providers.errors import CorruptItemError, StorageError
+from storage_providers.providers._objects import ObjectEntry, StoredObject
+from storage_providers.providers._objects.building import (
+    READ_TOGETHER,
+    document_pages,
+    fill_in,
+    listing_pages,
+    read_all,
+)
+from storage_providers.providers._objects.documents import to_item, token_of
+from storage_providers.providers._objects.entries import (
+    IndexEntry,
+    IndexKeys,
+    entry_token,
+    token_time_ms,
+)
+from storage_providers.providers._objects.jobs import entries_there
+from storage_providers.providers._objects.keys import SUFFIX
+
+if TYPE_CHECKING:
+    from storage_providers.providers._objects.provider import ObjectProvider
+
+__all__ = ["GRACE_SECONDS", "GcReport", "clear", "collect_garbage", "reindex"]
+
+GRACE_SECONDS: Final = 600
+"""Entries younger than this may belong to a write on its way, and stay. Ours: `WRITE_SECONDS`, and
+seven minutes by which clocks may be apart."""
+
+
+class GcReport(msgspec.Struct, kw_only=True):
+    """What `gc` did.
+
+    Attributes:
+        entries_seen: Index entries looked at.
+        entries_removed: Those of them that nobody needs any more.
+        entries_kept_young: Those that are too young to judge.
+        documents_removed: Expired documents removed.
+    """
+
+    entries_seen: int = 0
+    entries_removed: int = 0
+    entries_kept_young: int = 0
+    documents_removed: int = 0
+
+
+async def _remove(provider: ObjectProvider, keys: Sequence[str]) -> int:
+    """Remove objects.
+
+    Returns:
+        How many.
+
+    Raises:
+        StorageError: One could not be removed; the others were.
+    """
+    if keys:
+        for result in await provider.store.delete(keys):
+            if result is not None:
+                raise result
+    return len(keys)
+
+
+def _is_old(provider: ObjectProvider, key: str) -> bool | None:
+    """Whether no write on its way can need an entry; `None`: it does not tell its age."""
+    made_ms = token_time_ms(entry_token(key))
+    if made_ms is None:
+        return None
+    return provider.clock.now_ms() - made_ms > GRACE_SECONDS * 1000
+
+
+async def clear(provider: ObjectProvider, collection: str) -> None:
+    """Remove every document of a collection, then the entries that no write can need.
+
+    Raises:
+        StorageError: Something could not be removed.
+    """
+    layout, store = provider.layout, provider.store
+    pages = listing_pages(store, layout.folder(collection), delimiter="/")
+    async with aclosing(pages):
+        async for page in pages:
+            keys = [entry.key for entry in page.entries if entry.key.endswith(SUFFIX)]
+            await _remove(provider, keys)
+    # Only when all documents are gone: what is left of them still needs its entries.
+    pages = listing_pages(store, layout.index_folder(collection))
+    async with aclosing(pages):
+        async for page in pages:
+            await _remove(
+                provider, [entry.key for entry in page.entries if _is_old(provider, entry.key)]
+            )
+
+
+async def reindex(
+    provider: ObjectProvider, collection: str, on_progress: Callable[[int], None] | None
+) -> int:
+    """Put the entries of all documents in all declared indexes.
+
+    Returns:
+        How many documents there are.
+    """
+    count = 0
+    pages = document_pages(provider, collection)
+    async with aclosing(pages):
+        async for documents in pages:
+            indexes = await provider.indexes(collection)
+            await fill_in(provider, collection, documents, [index.keys for index in indexes])
+            count += len(documents)
+            if on_progress is not None:
+                on_progress(count)
+    return count
+
+
+class _Collector:
+    """One run of `gc`."""
+
+    def __init__(self, provider: ObjectProvider, on_progress: Callable[[int], None] | None) -> None:
+        self._provider = provider
+        self._on_progress = on_progress
+        self.report = GcReport()
+
+    async def collect(self, collection: str) -> None:
+        """Remove the entries of a collection that nobody needs."""
+        layout, store = self._provider.layout, self._provider.store
+        folders: list[str] = []
+        pages = listing_pages(store, layout.index_folder(collection), delimiter="/")
+        async with aclosing(pages):
+            async for page in pages:
+                folders += page.folders
+        for folder in folders:
+            await self._collect_index(collection, folder)
+
+    async def _collect_index(self, collection: str, folder: str) -> None:
+        report = self.report
+        pages = listing_pages(self._provider.store, folder)
+        async with aclosing(pages):
+            async for page in pages:
+                # Looked up for each page: an index that was dropped may be declared anew.
+                keys = {
+                    index.keys.folder: index.keys
+                    for index in await self._provider.indexes(collection)
+                }.get(folder)
+                ages = [_is_old(self._provider, entry.key) for entry in page.entries]
+                old = [
+                    entry
+                    for entry, is_old in zip(page.entries, ages, strict=True)
+                    if is_old is not False
+                ]
+                garbage = (
+                    [entry.key for entry in old]
+                    if keys is None
+                    else await self._garbage(collection, keys, old)
+                )
+                report.entries_removed += await _remove(self._provider, garbage)
+                report.entries_kept_young += ages.count(False)
+                report.entries_seen += len(page.entries)
+                if self._on_progress is not None:
+                    self._on_progress(report.entries_seen)
+
+    async def _garbage(
+        self, collection: str, keys: IndexKeys, found: Iterable[ObjectEntry]
+    ) -> list[str]:
+        """Of some entries of an index those that their documents do not need."""
+        by_id: dict[str, list[IndexEntry]] = {}
+        for each in found:
+            try:
+                entry = keys.read(each.key)
+            except ValueError:
+                continue  # Not as this SDK writes them, so not its to remove.
+            by_id.setdefault(entry.id, []).append(entry)
+        ids, garbage = list(by_id), list[str]()
+        for start in range(0, len(ids), READ_TOGETHER):
+            some = ids[start : start + READ_TOGETHER]
+            documents = await read_all(
+                self._provider.store,
+                [self._provider.layout.document(collection, item_id) for item_id in some],
+            )
+            for item_id, stored in zip(some, documents, strict=True):
+                garbage += _unneeded(collection, keys, by_id[item_id], stored)
+        return garbage
+
+    async def remove_expired(self, collection: str) -> None:
+        """Remove the expired documents of a collection, and their entries."""
+        provider = self._provider
+        pages = document_pages(provider, collection)
+        async with aclosing(pages):
+            async for documents in pages:
+                for start in range(0, len(documents), READ_TOGETHER):
+                    await self._remove_expired(collection, documents[start : start + READ_TOGETHER])
+
+    async def _remove_expired(self, collection: str, documents: Sequence[tuple[str, str]]) -> None:
+        provider, expired, entries = self._provider, list[str](), list[str]()
+        indexes = await provider.indexes(collection)
+        found = await read_all(provider.store, [key for key, _ in documents])
+        for (key, item_id), stored in zip(documents, found, strict=True):
+            if stored is None:
+                continue
+            try:
+                item, expires_at_ms = to_item(collection, item_id, stored)
+            except CorruptItemError:
+                continue
+            if provider.is_over(expires_at_ms):
+                expired.append(key)
+                entries += entries_there(indexes, item, stored)
+        self.report.documents_removed += await _remove(provider, expired)
+        self.report.entries_removed += await _remove(provider, entries)
+
+
+def _unneeded(
+    collection: str, keys: IndexKeys, entries: Sequence[IndexEntry], stored: StoredObject | None
+) -> list[str]:
+    """Of the entries that name a document those that it does not need."""
+    if stored is None:
+        return [entry.key for entry in entries]
+    try:
+        document = to_item(collection, entries[0].id, stored)[0].document
+    except CorruptItemError:
+        return []  # When it is mended, they may be its own.
+    needed, token = set(keys.values_of(document)), token_of(stored)
+    # Of several for the same value the document's own stays, if it is among them.
+    own = {entry.values for entry in entries if entry.token == token}
+    return [
+        entry.key
+        for entry in entries
+        if entry.values not in needed or (entry.values in own and entry.token != token)
+    ]
+
+
+async def collect_garbage(
+    provider: ObjectProvider,
+    collections: Iterable[str],
+    *,
+    remove_expired: bool,
+    on_progress: Callable[[int], None] | None,
+) -> GcReport:
+    """Remove the entries that nobody needs, and if asked the expired documents."""
+    collector = _Collector(provider, on_progress)
+    for collection in collections:
+        try:
+            if remove_expired:
+                await collector.remove_expired(collection)
+            await collector.collect(collection)
+        except StorageError as error:
+            error.collection = collection if error.collection is None else error.collection
+            raise
+    return collector.report
