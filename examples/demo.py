@@ -10,7 +10,9 @@ nothing changes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -61,7 +63,12 @@ def make_legacy_folder(legacy: Path) -> None:
         heading(f"1. The legacy folder {legacy} is there from the last run")
     else:
         heading(f"1. A legacy folder is made in {legacy}, broken files included")
-        make_valet_data(legacy)
+        legacy.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=legacy.parent, prefix=".making-") as making:
+            make_valet_data(Path(making) / "whole")
+            # All at once, and not if another run was faster.
+            with contextlib.suppress(OSError):
+                (Path(making) / "whole").rename(legacy)
     console.print(f"{sum(path.is_file() for path in legacy.rglob('*'))} files")
 
 

@@ -11,19 +11,28 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def run(folder: Path) -> str:
-    """What one run prints."""
-    child = subprocess.run(
+def start(folder: Path) -> subprocess.Popen[str]:
+    """Start a run."""
+    return subprocess.Popen(
         [sys.executable, str(ROOT / "examples" / "demo.py"), str(folder)],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
-        check=False,
         env={**os.environ, "COLUMNS": "300"},
     )
-    assert child.returncode == 0, child.stderr
-    assert child.stderr == ""
-    return child.stdout
+
+
+def end(child: subprocess.Popen[str]) -> str:
+    """What a run prints."""
+    out, err = child.communicate(timeout=120)
+    assert child.returncode == 0, err
+    assert err == ""
+    return out
+
+
+def run(folder: Path) -> str:
+    """What one run prints."""
+    return end(start(folder))
 
 
 def documents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -54,6 +63,19 @@ def test_the_demo_twice(tmp_path: Path) -> None:
         if name.startswith("todos/") and json.loads(body)["content"] == "Show the demo to someone"
     ]
     assert len(edited) == 1
+
+
+def test_two_demos_at_once(tmp_path: Path) -> None:
+    """Two runs in one folder get in nobody's way: both end well, each document is there once."""
+    children = [start(tmp_path / "demo") for _ in range(2)]
+    for child in children:
+        assert "all checksums are right" in end(child)
+    todos = [
+        json.loads(body)
+        for name, (body, _) in documents(tmp_path / "demo" / "data").items()
+        if name.startswith("todos/")
+    ]
+    assert len(todos) == len({todo["id"] for todo in todos}) > 200
 
 
 def test_the_commands_it_names(tmp_path: Path) -> None:
