@@ -20,6 +20,7 @@ from storage_providers.errors import (
     InvalidArgumentError,
     InvalidDocumentError,
     ItemNotFoundError,
+    RateLimitedError,
     UnsupportedOperationError,
     VersionMismatchError,
 )
@@ -169,6 +170,7 @@ class FriendlyFace(ABC):
         Raises:
             ItemNotFoundError: No such document.
             VersionMismatchError: Others kept changing it until the deadline.
+            RateLimitedError: The service wants a longer wait than there is time for.
             UnsupportedOperationError: The provider has no `conditional_write`.
             InvalidDocumentError: The new document is not storable JSON or changes the id.
             OutcomeUnknownError: The connection broke after sending; read before trying again.
@@ -197,11 +199,15 @@ class FriendlyFace(ABC):
             try:
                 put = Put(collection, document, IfVersion(item.version))
                 return _stored(await self.write((put,)))[0]
-            except VersionMismatchError:
+            except (VersionMismatchError, RateLimitedError) as error:
                 attempt += 1
-                if loop.time() >= deadline:
+                floor, bound = 0.0, min(0.25, 0.001 * 2**attempt)
+                if isinstance(error, RateLimitedError):
+                    # Nothing was written. Object stores take one write a second per key.
+                    floor, bound = max(1.0, error.retry_after_seconds or 0.0), 1.0
+                if loop.time() + floor >= deadline:
                     raise
-                await asyncio.sleep(self.clock.jitter() * min(0.25, 0.001 * 2**attempt))
+                await asyncio.sleep(floor + self.clock.jitter() * bound)
 
     async def put_item(
         self, collection: str, document: Mapping[str, Any], *, if_version: str | None = None

@@ -13,6 +13,7 @@ from storage_providers.errors import (
     InvalidArgumentError,
     InvalidDocumentError,
     ProviderClosedError,
+    RateLimitedError,
     TransportError,
     VersionMismatchError,
 )
@@ -31,6 +32,7 @@ from storage_providers.protocol import (
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.testing.conformance import ManualClock
 from storage_providers.testing.faults import Faults, LoseAnswer, Recorder
+from tests.resilience.virtual import run
 
 
 class Counting(InMemoryProvider):
@@ -187,6 +189,55 @@ def test_modify_gives_up_at_its_deadline(manual_clock: ManualClock) -> None:
         return calls
 
     assert asyncio.run(play()) > 1
+
+
+class Limited(Counting):
+    """Refuses the first writes of a version, as object stores do that are written to too often."""
+
+    def __init__(self, clock: ManualClock, refusals: int, retry_after: float | None) -> None:
+        super().__init__(clock)
+        self.refusals = refusals
+        self.retry_after = retry_after
+
+    async def _write(self, batch: Sequence[Write]) -> list[Item | None]:
+        (write,) = batch
+        if isinstance(write, Put) and isinstance(write.condition, IfVersion) and self.refusals:
+            self.refusals -= 1
+            raise RateLimitedError("too often", retry_after_seconds=self.retry_after)
+        return await super()._write(batch)
+
+
+@pytest.mark.parametrize(("retry_after", "least"), [(None, 1.0), (0.2, 1.0), (4.0, 4.0)])
+def test_modify_waits_when_a_document_is_written_too_often(
+    manual_clock: ManualClock, retry_after: float | None, least: float
+) -> None:
+    """A refusal wrote nothing: it waits as long as asked, at least a second, and reads anew."""
+
+    async def play() -> float:
+        began = asyncio.get_running_loop().time()
+        async with Limited(manual_clock, 2, retry_after) as provider:
+            await provider.create_item("things", {"id": "a", "n": 0})
+            item = await provider.modify_item("things", "a", lambda d: {**d, "n": d["n"] + 1})
+            assert item.document["n"] == 1
+            assert provider.seen.count("read") == 3
+        return asyncio.get_running_loop().time() - began
+
+    assert 2 * least <= run(play()) <= 2 * (least + 1)
+
+
+def test_modify_does_not_wait_beyond_its_deadline(manual_clock: ManualClock) -> None:
+    """A wait that would end after the deadline is not begun; the refusal is raised at once."""
+
+    async def play() -> float:
+        began = asyncio.get_running_loop().time()
+        async with Limited(manual_clock, 9, 40.0) as provider:
+            await provider.create_item("things", {"id": "a"})
+            with pytest.raises(RateLimitedError):
+                await provider.modify_item("things", "a", lambda document: document)
+            assert provider.refusals == 8
+        return asyncio.get_running_loop().time() - began
+
+    assert run(play()) == 0
 
 
 def test_modify_does_not_repeat_an_unknown_outcome(manual_clock: ManualClock) -> None:
