@@ -139,7 +139,7 @@ def _row(name: str, report: object) -> JsonObject:
     facts = msgspec.to_builtins(report)
     if isinstance(facts, dict):
         return {"collection": name, **facts}
-    return {"collection": name} if facts is None else {"collection": name, "done": facts}
+    return {"collection": name} if facts is None else {"collection": name, "documents": facts}
 
 
 def _print(session: Session, rows: list[JsonObject], as_json: bool) -> None:

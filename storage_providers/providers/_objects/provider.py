@@ -11,6 +11,7 @@ from storage_providers._clock import SYSTEM_CLOCK, Clock
 from storage_providers._resilience.timing import SYSTEM_TIMING, Timing
 from storage_providers.base import DECLARATIONS_KEPT, Provider
 from storage_providers.errors import BatchError, StorageError
+from storage_providers.maintenance import Check, IndexStatus
 from storage_providers.protocol import (
     Address,
     CollectionSpec,
@@ -21,7 +22,13 @@ from storage_providers.protocol import (
     Write,
     check_collection,
 )
-from storage_providers.providers._objects import ObjectStore, StoredObject, collecting, writing
+from storage_providers.providers._objects import (
+    ObjectStore,
+    StoredObject,
+    checking,
+    collecting,
+    writing,
+)
 from storage_providers.providers._objects.building import Builder
 from storage_providers.providers._objects.collecting import GcReport
 from storage_providers.providers._objects.declaring import (
@@ -198,6 +205,24 @@ class ObjectProvider(Provider):
             await self._declared(collection)
         return self._indexes[collection]
 
+    async def index_states(self, collection: str) -> list[IndexStatus]:
+        """How far each index of a collection is, as it is kept now: one request.
+
+        Args:
+            collection: Name of the collection.
+
+        Returns:
+            The declared ones in their order, then those dropped lately.
+
+        Raises:
+            CorruptItemError: The declaration can't be read.
+            TransportError: The service could not be reached.
+        """
+        self._check_open("index_states")
+        with self._context("index_states"):
+            check_collection(collection, self.capabilities.max_scope_bytes)
+            return await checking.index_states(self, collection)
+
     async def build_indexes(
         self, collection: str, on_progress: Callable[[int], None] | None = None
     ) -> None:
@@ -274,3 +299,22 @@ class ObjectProvider(Provider):
             return await collecting.collect_garbage(
                 self, names, remove_expired=remove_expired, on_progress=on_progress
             )
+
+    # --- health --------------------------------------------------------------------------------
+
+    async def checks(self, *, write: bool = True) -> list[Check]:
+        """Try each right on the place by itself, and look how far indexes are.
+
+        Nothing that was written to try it stays behind.
+
+        Args:
+            write: Whether writing and removing may be tried.
+
+        Returns:
+            What was tried, in order; failures are results, not exceptions.
+        """
+        self._check_open("checks")
+        return [
+            *await checking.check_rights(self.store, self.layout, self.clock, write=write),
+            await checking.check_indexes(self),
+        ]
