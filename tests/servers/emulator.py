@@ -9,7 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -172,19 +172,28 @@ class Emulator:
         """Drop all tables and views of a D1 database."""
         self.control("POST", "empty", {"kind": "database", "id": database_id})
 
+    def put_object(self, bucket: str, key: str, data: bytes) -> None:
+        """Put an object into a bucket, by the REST API."""
+        target = f"/accounts/{ACCOUNT}/r2/buckets/{bucket}/objects/{quote(key, safe='')}"
+        headers = {"Authorization": f"Bearer {self.known.token}"}
+        self._send("PUT", f"/client/v4{target}", data, headers)
+
     def control(self, method: str, what: str, body: object = None) -> Any:
         """Send one control request; returns its result."""
+        content = None if body is None else msgspec.json.encode(body)
+        return self._send(method, f"/control/{what}", content, {})
+
+    def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
         place = urlsplit(self.known.root)
         assert place.hostname is not None
         connection = http.client.HTTPConnection(place.hostname, place.port, timeout=STOP_SECONDS)
         try:
-            content = None if body is None else msgspec.json.encode(body)
-            connection.request(method, f"/control/{what}", content)
+            connection.request(method, path, body, headers)
             answer = msgspec.json.decode(connection.getresponse().read())
         finally:
             connection.close()
         if not answer["success"]:
-            raise RuntimeError(f"{method} {what}: {answer['errors']}")
+            raise RuntimeError(f"{method} {path}: {answer['errors']}")
         return answer["result"]
 
 

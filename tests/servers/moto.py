@@ -61,9 +61,9 @@ class MotoS3:
         """Its address."""
         return f"http://{self.host}:{self.port}"
 
-    def make_bucket(self) -> str:
-        """Make an empty bucket; returns its name."""
-        name = f"bucket-{next(self._numbers)}"
+    def make_bucket(self, name: str = "") -> str:
+        """Make an empty bucket; returns its name, which is invented if none is given."""
+        name = name or f"bucket-{next(self._numbers)}"
         with self._turn:
             self._backend.create_bucket(name, region_name="us-east-1")
         return name
