@@ -53,6 +53,7 @@ from storage_providers.errors import (
 
 __all__ = [
     "CONCURRENCY",
+    "SYSTEM_TIMING",
     "Attempt",
     "AttemptReport",
     "AttemptTimeoutError",
@@ -69,6 +70,7 @@ __all__ = [
     "Resilience",
     "RetryPolicy",
     "Timing",
+    "check_numbers",
     "map_bounded",
     "read_headers",
     "retry_after_seconds",
