@@ -126,7 +126,7 @@ _D1_RULES: Final = (
     ),
     Rule(
         service="d1",
-        message=r"no such table: (?P<name>[\w.:-]+?)(?= at offset|: SQLITE|$)",
+        message=r"no such table: (?P<name>[\w.:,-]+?)(?= at offset|: SQLITE|$)",
         error=D1StatementError,
         kind="no_such_table",
         says="there is no such table",
