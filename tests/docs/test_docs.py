@@ -9,11 +9,14 @@ import inspect
 import io
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
 
 import pytest
+
+from tests.servers.moto import MotoS3
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -63,12 +66,32 @@ def run(code: CodeType, names: dict[str, Any], runner: asyncio.Runner) -> None:
         exec(code, names)
 
 
+@pytest.fixture
+def local_bucket(page: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The settings that lead `r2://valet-data` to a local server, for a page that uses it."""
+    if not any("r2:" in block.source for block in blocks_of(page.read_text())):
+        yield {}
+        return
+    moto: MotoS3 = request.getfixturevalue("moto")
+    bucket = moto.make_bucket("valet-data")
+    yield {
+        "CLOUDFLARE_R2_ENDPOINT": moto.endpoint,
+        "CLOUDFLARE_R2_ACCESS_KEY_ID": "key",
+        "CLOUDFLARE_R2_SECRET_ACCESS_KEY": "secret",
+    }
+    moto.drop_bucket(bucket)
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks_of(page.read_text())], ids=name_of
 )
-def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_blocks_run(
+    page: Path, tmp_path: Path, local_bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The blocks of a page run in order, in an empty folder, and print what the page says."""
     monkeypatch.chdir(tmp_path)
+    for variable, value in local_bucket.items():
+        monkeypatch.setenv(variable, value)
     names: dict[str, Any] = {"__name__": "__main__"}
     with asyncio.Runner() as runner:
         for block in blocks_of(page.read_text()):
