@@ -15,7 +15,7 @@ import socket
 import ssl
 import sys
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache
@@ -36,6 +36,9 @@ __all__ = ["Http", "Phases", "Reply", "need_httpx"]
 KEEPALIVE_SECONDS = 20.0
 """How long an idle connection is kept. Ours: httpx's 5 s would mean a new handshake for most calls
 of a quiet program; much longer, and the other side has closed it when a write is sent on it."""
+
+PIECE_BYTES = 256 * 1024
+"""Longest part of a body that is handed over at once, bytes. Ours; aiohttp warns from 1 MiB on."""
 
 _GZIP = 31
 """zlib's `wbits` for gzip alone. Source: zlib manual, `inflateInit2`."""
@@ -143,8 +146,12 @@ class Http:
         """
         import httpx
 
+        body: bytes | AsyncIterator[bytes] | None = content
+        if content is not None and len(content) > PIECE_BYTES:
+            headers = [*headers, ("Content-Length", str(len(content)))]
+            body = _pieces(content)
         request = httpx.Request(
-            method, _url(url), headers=headers, content=content, extensions=self._extensions
+            method, _url(url), headers=headers, content=body, extensions=self._extensions
         )
         # The library's errors may hold the request, its token and its body, so ours are raised
         # outside of the `except`: not even their `__context__` leads there.
@@ -156,7 +163,7 @@ class Http:
             stream = response.stream
             assert isinstance(stream, httpx.AsyncByteStream)
             try:
-                body = b"".join([chunk async for chunk in stream])
+                received = b"".join([chunk async for chunk in stream])
             finally:
                 await stream.aclose()
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
@@ -167,7 +174,7 @@ class Http:
                 name.decode("latin-1").lower(): value.decode("latin-1")
                 for name, value in response.headers.raw
             }
-            return Reply(response.status_code, found, _decoded(found, body))
+            return Reply(response.status_code, found, _decoded(found, received))
         raise failure
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -184,6 +191,12 @@ class Http:
             )
         finally:
             _sending.reset(token)
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    """A body in parts: in one piece it would keep the loop busy, of which aiohttp warns."""
+    for start in range(0, len(content), PIECE_BYTES):
+        yield content[start : start + PIECE_BYTES]
 
 
 @lru_cache(maxsize=256)
