@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         UnsupportedOperationError,
         VersionMismatchError,
     )
-    from storage_providers.layers import Call, Layer, Scope, compose
+    from storage_providers.layers import Call, Layer, Offload, Scope, compose
     from storage_providers.protocol import (
         ANY,
         IF_ABSENT,
@@ -87,7 +87,7 @@ _HOMES = {
         StorageError StorageFullError TransportError UnsupportedOperationError
         VersionMismatchError
     """,
-    "layers": "Call Layer Scope compose",
+    "layers": "Call Layer Offload Scope compose",
     "protocol": """
         ANY Address Capabilities Clear CollectionSpec Condition Delete IF_ABSENT IF_PRESENT
         IfVersion ImportReport Index Item ItemVersion JsonObject JsonValue LegacyProblem
@@ -140,6 +140,7 @@ __all__ = [
     "LegacyRecord",
     "LegacySource",
     "LocalFileProvider",
+    "Offload",
     "OutcomeUnknownError",
     "Page",
     "Patch",
