@@ -95,9 +95,9 @@ def _converse(controller: int, answers: Sequence[str]) -> bytes:
         shown += chunk
 
 
-@pytest.fixture(params=["sqlite", "file"])
-def cli(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """The command line on an empty storage, with no settings but its own."""
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An empty folder to run in, and no settings from outside."""
     for name in list(os.environ):
         if name.startswith(("STORAGE_PROVIDERS_", "CLOUDFLARE_", "MCP_MEMORY_")):
             monkeypatch.delenv(name)
@@ -106,5 +106,15 @@ def cli(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+    return monkeypatch
+
+
+@pytest.fixture(params=["sqlite", "file"])
+def cli(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    environment: pytest.MonkeyPatch,  # noqa: ARG001 # it leaves nothing set
+) -> Cli:
+    """The command line on an empty storage, with no settings but its own."""
     target = tmp_path / ("data.db" if request.param == "sqlite" else "data")
     return Cli(f"{request.param}:{target}")
