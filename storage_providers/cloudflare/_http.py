@@ -85,7 +85,8 @@ class Http:
 
     Args:
         base_url: Where everything is sent; only its scheme and host matter here.
-        borrowed: A client to send with instead; it is never closed.
+        borrowed: A client to send with instead; it is never closed. One of httpx-aiohttp sends GET,
+            PUT and DELETE again by itself when a connection breaks, which no caller can prevent.
         connections: Most connections at once.
         phases: Time-outs of each request.
     """
@@ -166,7 +167,11 @@ class Http:
                 received = b"".join([chunk async for chunk in stream])
             finally:
                 await stream.aclose()
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+        except Exception as error:
+            known = isinstance(error, (httpx.HTTPError, httpx.StreamError, OSError))
+            # httpx-aiohttp lets some errors of aiohttp through.
+            if not known and not type(error).__module__.startswith("aiohttp"):
+                raise
             failure = _failure(error, answered=answered)
         else:
             # A dict is asked at a tenth of the price of httpx's headers.

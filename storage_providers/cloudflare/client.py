@@ -122,7 +122,9 @@ class CloudflareClient:
         account_id: The account.
         token: An API token with the permissions that are needed.
         base_url: Where the API is; plain http only on this machine.
-        http: A client to send with instead of one's own; it is never closed.
+        http: A client to send with instead of one's own; it is never closed. Not one of
+            httpx-aiohttp: aiohttp sends GET, PUT and DELETE again by itself when a connection
+            breaks, which only a client that is made here prevents.
         connect_timeout_seconds: Longest wait for a connection.
         read_timeout_seconds: Longest silence of the service.
         write_timeout_seconds: Longest wait for the service to take what is sent.
