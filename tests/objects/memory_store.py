@@ -110,6 +110,7 @@ class MemoryStore:
         calls: Calls by method, as a service with bulk requests would count them.
         requests: Requests of one object or page, by kind.
         on_their_way: Requests that were delayed, in the order of sending.
+        answered: Told of each request, its fate and what came of it.
     """
 
     def __init__(self, limits: ObjectLimits = LIMITS, gate: Gate | None = None) -> None:
@@ -119,6 +120,7 @@ class MemoryStore:
         self.calls: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
         self.on_their_way: list[Callable[[], object]] = []
+        self.answered: Callable[[Request, Fate, object], None] = lambda *_: None
 
     @property
     def limits(self) -> ObjectLimits:
@@ -194,7 +196,12 @@ class MemoryStore:
         self.requests[request.kind] += 1
         count_request()
         fate = Fate.DONE if self.gate is None else await self.gate(request)
-        unknown = OutcomeUnknownError("the answer was lost")
+        result = self._met(request, fate, act)
+        self.answered(request, fate, result)
+        return result
+
+    def _met(self, request: Request, fate: Fate, act: Callable[[], R]) -> R | StorageError:
+        """What comes of a request that meets its fate."""
         match fate:
             case Fate.DONE:
                 return act()
@@ -208,7 +215,9 @@ class MemoryStore:
                 self.on_their_way.append(act)
             case Fate.LOST:
                 pass
-        return TransportError("no answer") if request.kind in ("get", "list") else unknown
+        if request.kind in ("get", "list"):
+            return TransportError("no answer")
+        return OutcomeUnknownError("the answer was lost")
 
     def _found(self, key: str) -> StoredObject | None:
         kept = self.objects.get(_folded(key))

@@ -6,13 +6,19 @@ is garbage, once it is so old that no write can be on its way that needs it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from storage_providers.errors import CorruptItemError, StorageError
+from storage_providers.errors import (
+    CorruptItemError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    StorageError,
+)
 from storage_providers.providers._objects import ObjectEntry, StoredObject
 from storage_providers.providers._objects.building import (
     READ_TOGETHER,
@@ -21,6 +27,7 @@ from storage_providers.providers._objects.building import (
     listing_pages,
     read_all,
 )
+from storage_providers.providers._objects.declaring import RETRY_SECONDS, retry_seconds
 from storage_providers.providers._objects.documents import to_item, token_of
 from storage_providers.providers._objects.entries import (
     IndexEntry,
@@ -30,6 +37,7 @@ from storage_providers.providers._objects.entries import (
 )
 from storage_providers.providers._objects.jobs import entries_there
 from storage_providers.providers._objects.keys import SUFFIX
+from storage_providers.resilience import Deadline
 
 if TYPE_CHECKING:
     from storage_providers.providers._objects.provider import ObjectProvider
@@ -39,6 +47,9 @@ __all__ = ["GRACE_SECONDS", "GcReport", "clear", "collect_garbage", "reindex"]
 GRACE_SECONDS: Final = 600
 """Entries younger than this may belong to a write on its way, and stay. Ours: `WRITE_SECONDS`, and
 seven minutes by which clocks may be apart."""
+
+
+_LOGGER = logging.getLogger("storage_providers")
 
 
 class GcReport(msgspec.Struct, kw_only=True):
@@ -85,21 +96,66 @@ async def clear(provider: ObjectProvider, collection: str) -> None:
     """Remove every document of a collection, then the entries that no write can need.
 
     Raises:
-        StorageError: Something could not be removed.
+        OutcomeUnknownError: Some documents were removed, others could not be.
+        StorageError: No document was removed.
     """
     layout, store = provider.layout, provider.store
-    pages = listing_pages(store, layout.folder(collection), delimiter="/")
-    async with aclosing(pages):
-        async for page in pages:
-            keys = [entry.key for entry in page.entries if entry.key.endswith(SUFFIX)]
-            await _remove(provider, keys)
+    removed = 0
+    try:
+        pages = listing_pages(store, layout.folder(collection), delimiter="/")
+        async with aclosing(pages):
+            async for page in pages:
+                keys = [entry.key for entry in page.entries if entry.key.endswith(SUFFIX)]
+                results = await _delete(provider, keys)
+                removed += results.count(None)
+                for result in results:
+                    if result is not None:
+                        raise result
+    except StorageError as error:
+        if not removed or isinstance(error, OutcomeUnknownError):
+            raise
+        raise OutcomeUnknownError(
+            f"{removed} documents were removed before it failed ({type(error).__name__}: "
+            f"{error.message}); clear the collection again"
+        ) from error
     # Only when all documents are gone: what is left of them still needs its entries.
-    pages = listing_pages(store, layout.index_folder(collection))
-    async with aclosing(pages):
-        async for page in pages:
-            await _remove(
-                provider, [entry.key for entry in page.entries if _is_old(provider, entry.key)]
-            )
+    try:
+        pages = listing_pages(store, layout.index_folder(collection))
+        async with aclosing(pages):
+            async for page in pages:
+                await _remove(
+                    provider, [entry.key for entry in page.entries if _is_old(provider, entry.key)]
+                )
+    except StorageError as error:
+        _LOGGER.debug(
+            "%s: index entries of %s were left to be collected (%s)",
+            provider.name,
+            collection,
+            type(error).__name__,
+        )
+
+
+async def _delete(provider: ObjectProvider, keys: Sequence[str]) -> list[StorageError | None]:
+    """Remove objects, those that are refused for the rate again after a while."""
+    results: dict[str, StorageError | None] = {}
+    deadline = Deadline(RETRY_SECONDS, provider.timing)
+    rest, attempt = list(keys), 0
+    while rest:
+        results.update(zip(rest, await provider.store.delete(rest), strict=True))
+        attempt += 1
+        limited = {
+            key: result for key in rest if isinstance(result := results[key], RateLimitedError)
+        }
+        waits = [
+            retry_seconds(error, attempt, provider.timing.jitter()) for error in limited.values()
+        ]
+        longest = max((wait for wait in waits if wait is not None), default=0.0)
+        if longest >= deadline.remaining_seconds:
+            break
+        rest = list(limited)
+        if rest:
+            await provider.timing.sleep(longest)
+    return list(results.values())
 
 
 async def reindex(

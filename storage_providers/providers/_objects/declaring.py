@@ -40,6 +40,7 @@ from storage_providers.providers._objects.keys import FolderLayout
 from storage_providers.resilience import Timing
 
 __all__ = [
+    "RETRY_SECONDS",
     "SETTLE_SECONDS",
     "SKEW_SECONDS",
     "WRITE_SECONDS",
@@ -67,6 +68,9 @@ SETTLE_SECONDS: Final = DECLARATION_REFRESH_SECONDS + WRITE_SECONDS + SKEW_SECON
 ATTEMPTS: Final = 20
 """How often a change of a declaration is tried when others change it at the same moment."""
 
+
+RETRY_SECONDS: Final = 30
+"""How long a write that lost a race is tried again. Ours, as in `modify_item`."""
 
 FIRST_WAIT_SECONDS: Final = 0.05
 """Bound of the first wait after a lost race; it doubles up to `MAX_WAIT_SECONDS`. Ours."""

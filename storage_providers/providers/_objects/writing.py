@@ -42,7 +42,11 @@ from storage_providers.protocol import (
 )
 from storage_providers.providers._objects import ObjectPut, StoredObject
 from storage_providers.providers._objects.collecting import clear
-from storage_providers.providers._objects.declaring import DeclaredIndex, retry_seconds
+from storage_providers.providers._objects.declaring import (
+    RETRY_SECONDS,
+    DeclaredIndex,
+    retry_seconds,
+)
 from storage_providers.providers._objects.entries import new_token
 from storage_providers.providers._objects.jobs import PLAN_SECONDS, Job, entries_of
 from storage_providers.resilience import Deadline
@@ -63,9 +67,6 @@ SLICE_BYTES: Final = 32_000_000
 
 TIMES_LATE: Final = 3
 """How often a write that took longer than `PLAN_SECONDS` before it was sent is begun anew. Ours."""
-
-RETRY_SECONDS: Final = 30
-"""How long a write that lost a race is tried again. Ours, as in `modify_item`."""
 
 _LOGGER = logging.getLogger("storage_providers")
 
