@@ -123,6 +123,7 @@ class ObjectLimits(msgspec.Struct, frozen=True, kw_only=True):
         list_page: Most lines of one listing call.
         delete_batch: Most keys of one delete call.
         starts_anywhere: Whether a listing can start after any key; else only by its cursor.
+        get_batch: Most keys that one request reads.
     """
 
     service: str
@@ -131,6 +132,7 @@ class ObjectLimits(msgspec.Struct, frozen=True, kw_only=True):
     list_page: int
     delete_batch: int
     starts_anywhere: bool
+    get_batch: int = 1
 
 
 class ObjectStore(Protocol):

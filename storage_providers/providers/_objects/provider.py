@@ -46,6 +46,10 @@ VERSIONS_KEPT = 10_000
 """Versions whose expiry is remembered at most. Ours: about 2 MB."""
 
 
+FOLDERS_KEPT = 10_000
+"""Collections of which it is remembered that documents in them expire. Ours."""
+
+
 class ObjectProvider(Provider):
     """Keeps documents as objects. A driver's provider names itself and its capabilities.
 
@@ -83,6 +87,7 @@ class ObjectProvider(Provider):
         self._builder = Builder(self)
         self._indexes: dict[str, tuple[DeclaredIndex, ...]] = {}
         self._expiries: dict[tuple[str, str], int | None] = {}
+        self._expiring: dict[str, None] = {}
 
     async def _disconnect(self) -> None:
         await self._builder.close()
@@ -140,6 +145,14 @@ class ObjectProvider(Provider):
         if len(self._expiries) >= VERSIONS_KEPT:
             del self._expiries[next(iter(self._expiries))]
         self._expiries[key, version] = expires_at_ms
+        if expires_at_ms is not None:
+            if len(self._expiring) >= FOLDERS_KEPT:
+                del self._expiring[next(iter(self._expiring))]
+            self._expiring[key.rpartition("/")[0] + "/"] = None
+
+    def may_expire(self, folder: str) -> bool:
+        """Whether this process has met a document in a collection's folder that expires."""
+        return folder in self._expiring
 
     def known_alive(self, key: str, version: str) -> bool:
         """Whether this process knows that a version has not expired."""
