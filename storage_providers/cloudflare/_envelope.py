@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Generic, TypeAlias, TypeVar, cast
@@ -86,6 +85,9 @@ def _decoder(as_type: Any) -> msgspec.json.Decoder[_Envelope[Any]]:
 _decode_any = msgspec.json.Decoder().decode
 
 
+_KINDS = ("application/json", "application/xml", "text/html", "text/plain", "text/xml")
+
+
 # --- reading -----------------------------------------------------------------------------------
 
 
@@ -134,8 +136,7 @@ def read_bytes(reply: Reply, refuse: Refuse) -> RawAnswer:
 def _described(reply: Reply) -> str:
     """A body that can't be read, in words that hold nothing of it."""
     kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-    shown = kind if re.fullmatch(r"[a-z]+/[a-z0-9.+-]{1,40}", kind) else "of no type"
-    return f"{len(reply.content)} bytes, {shown}"
+    return f"{len(reply.content)} bytes{f' of {kind}' if kind in _KINDS else ''}"
 
 
 # --- pages -------------------------------------------------------------------------------------

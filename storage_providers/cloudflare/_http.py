@@ -115,10 +115,9 @@ class Http:
 
     async def open(self) -> None:
         """Make the pool; connections are made when they are needed."""
+        _keep_addresses_out_of_the_log()
         if self._borrowed is None:
             self._transport = await _make_transport(self._base_url, self._connections)
-        else:
-            _keep_urls_out_of_the_log()
 
     async def close(self) -> None:
         """Close what was opened here."""
@@ -183,14 +182,14 @@ class Http:
         raise failure
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
-        if self._transport is not None:
-            return await self._transport.handle_async_request(request)
-        if self._borrowed is None:
-            raise ProviderClosedError("its connections have been closed")
-        if self._borrowed.is_closed:
-            raise ProviderClosedError("the httpx.AsyncClient it was given has been closed")
         token = _sending.set(True)
         try:
+            if self._transport is not None:
+                return await self._transport.handle_async_request(request)
+            if self._borrowed is None:
+                raise ProviderClosedError("its connections have been closed")
+            if self._borrowed.is_closed:
+                raise ProviderClosedError("the httpx.AsyncClient it was given has been closed")
             return await self._borrowed.send(
                 request, stream=True, auth=None, follow_redirects=False
             )
@@ -370,23 +369,28 @@ async def _send_once(
 _sending: ContextVar[bool] = ContextVar("storage_providers_sending", default=False)
 
 
-def _keep_urls_out_of_the_log() -> None:
-    """Have a borrowed client log our requests without their paths.
+def _keep_addresses_out_of_the_log() -> None:
+    """Have the library log our requests without their paths and without response headers.
 
-    httpx logs every URL at INFO, and the keys of Workers KV, which may hold values of documents,
-    are part of it.
+    A lent client logs every URL at INFO, and httpcore every response's headers at DEBUG; the keys
+    of Workers KV, which may hold values of documents, are part of both.
     """
-    logger = logging.getLogger("httpx")
-    if _without_path not in logger.filters:
-        logger.addFilter(_without_path)
+    for name in ("httpx", "httpcore.http11", "httpcore.http2"):
+        logger = logging.getLogger(name)
+        if _without_addresses not in logger.filters:
+            logger.addFilter(_without_addresses)
 
 
-def _without_path(record: logging.LogRecord) -> bool:
-    if _sending.get() and isinstance(record.args, tuple):
+def _without_addresses(record: logging.LogRecord) -> bool:
+    if not _sending.get():
+        return True
+    if record.name == "httpx" and isinstance(record.args, tuple):
         import httpx
 
         record.args = tuple(
             f"{each.scheme}://{each.host}/…" if isinstance(each, httpx.URL) else each
             for each in record.args
         )
+    elif isinstance(record.msg, str) and not record.args:
+        record.msg = record.msg.partition(" return_value=")[0]
     return True
