@@ -149,8 +149,8 @@ class Objects:
         age = (self.clock.now_ms() - made_at_ms(reference.id)) / 1000
         if not capabilities.strongly_consistent and age < capabilities.staleness_seconds:
             raise TransportError(
-                f"its object, made {age:.0f} s ago, is not to be seen yet; {self.provider.name} "
-                f"may take {capabilities.staleness_seconds:g} s, try again",
+                f"an object made {age:.0f} s ago is not to be seen yet, {self.provider!r} may "
+                f"take {capabilities.staleness_seconds:g} s; try again",
                 retry_after_seconds=max(1.0, capabilities.staleness_seconds - age),
             )
 

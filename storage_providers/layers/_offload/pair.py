@@ -6,7 +6,7 @@ import msgspec
 
 from storage_providers.base import Provider
 from storage_providers.errors import ConfigurationError, ProviderClosedError
-from storage_providers.layers._layer import Call
+from storage_providers.layers._layer import Call, Layer
 from storage_providers.layers._offload.limits import LimitedLayer
 from storage_providers.layers._offload.objects import OWN_BYTES, Objects
 from storage_providers.layers._offload.store import TOKEN_CHARACTERS
@@ -39,6 +39,11 @@ class Pair(LimitedLayer):
         objects = self._objects.provider
         if objects is provider:
             raise ConfigurationError("objects is the provider that this layer wraps; use another")
+        below: Provider = provider
+        while isinstance(below, Layer):
+            if isinstance(below, Pair):
+                raise ConfigurationError("there is an Offload already; name all fields in one")
+            below = below.inner
         for name, most in (
             (provider.name, provider.capabilities.max_document_bytes),
             (objects.name, _most(objects.capabilities)),

@@ -98,8 +98,8 @@ class Patcher:
         is_conditional = self._inner.capabilities.conditional_write
         if record is not None and not is_conditional:
             raise UnsupportedOperationError(
-                f"the document is offloaded, and {self._inner.name} has no conditional_write to "
-                "patch it safely; put it whole"
+                "the document is offloaded, and to patch it safely needs conditional_write, which "
+                "this provider lacks; put it whole"
             )
         seen = IfVersion(stored.version)
         put = Put(patch.collection, merge_patch(item.document, patch.changes), seen)

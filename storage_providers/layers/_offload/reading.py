@@ -166,7 +166,7 @@ class Reader:
 
     def _damaged(self, one: _Opened, reason: str) -> CorruptItemError:
         assert one.needs is not None
-        place = f"{self._objects.provider.name}:{one.needs.collection}/{one.needs.id}"
+        place = f"{self._objects.provider!r}: {one.needs.collection}/{one.needs.id}"
         return CorruptItemError(
             f"the object {one.needs.id!r} that holds its large fields {reason}; restore that "
             "object, or put the document again",

@@ -51,14 +51,14 @@ class Store:
         self._clock: Clock = inner.clock
         self._layout = layout
         self._known: Known | None = None
-        self._read_ms = 0
+        self._read_ms: int | None = None
 
     async def known(self) -> Known | None:
         """What is kept, at most a minute old; `None`: nothing ever left."""
-        age = self._clock.now_ms() - self._read_ms
-        if self._known is None or not 0 <= age < _REFRESH_SECONDS * 1000:
+        now = self._clock.now_ms()
+        if self._read_ms is None or not 0 <= now - self._read_ms < _REFRESH_SECONDS * 1000:
             _, self._known = await self._read()
-            self._read_ms = self._clock.now_ms()
+            self._read_ms = now
         return self._known
 
     async def layouts(self) -> tuple[Layout, ...]:
