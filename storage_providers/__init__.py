@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     )
     from storage_providers.providers.in_memory import InMemoryProvider
     from storage_providers.providers.local_file import LocalFileProvider
+    from storage_providers.providers.r2 import CloudflareR2Provider
     from storage_providers.providers.sqlite import SQLiteProvider
     from storage_providers.settings import StorageSettings, open_provider
 
@@ -96,6 +97,7 @@ _HOMES = {
     """,
     "providers.in_memory": "InMemoryProvider",
     "providers.local_file": "LocalFileProvider",
+    "providers.r2": "CloudflareR2Provider",
     "providers.sqlite": "SQLiteProvider",
     "settings": "StorageSettings open_provider",
 }
@@ -112,6 +114,7 @@ __all__ = [
     "Capabilities",
     "Clear",
     "Clock",
+    "CloudflareR2Provider",
     "Collection",
     "CollectionSpec",
     "Condition",

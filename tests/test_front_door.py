@@ -96,8 +96,9 @@ def modules_after(statement: str) -> set[str]:
         "from storage_providers import InMemoryProvider, StorageProvider, compose",
         "from storage_providers import SQLiteProvider",
         "from storage_providers import LocalFileProvider",
+        "from storage_providers import CloudflareR2Provider",
     ],
-    ids=["package", "contract", "sqlite", "files"],
+    ids=["package", "contract", "sqlite", "files", "r2"],
 )
 def test_importing_pulls_in_nothing_heavy(statement: str) -> None:
     """Neither the package nor an embedded provider loads HTTP, pydantic or test tools."""
