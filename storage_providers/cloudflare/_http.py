@@ -259,16 +259,17 @@ def _never_left(error: Exception) -> bool:
 
 def _reason(error: BaseException) -> str:
     """The error in words that hold no address and no content."""
-    name, seen = type(error).__name__, 0
-    cause: BaseException | None = error
-    while cause is not None and seen < 8:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"{name}: certificate not accepted, {cause.verify_message}"
-        if isinstance(cause, socket.gaierror):
+    name, chain = type(error).__name__, [error]
+    while len(chain) < 8 and (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for each in chain:
+        if isinstance(each, ssl.SSLCertVerificationError) and hasattr(each, "verify_message"):
+            return f"{name}: certificate not accepted, {each.verify_message}"
+        if isinstance(each, socket.gaierror):
             return f"{name}: the host's name was not found"
-        if isinstance(cause, OSError) and cause.errno:
-            return f"{name}: {os.strerror(cause.errno)}"
-        cause, seen = cause.__cause__ or cause.__context__, seen + 1
+    for each in chain:
+        if isinstance(each, OSError) and each.errno and not isinstance(each, ssl.SSLError):
+            return f"{name}: {os.strerror(each.errno)}"
     return name
 
 

@@ -164,7 +164,7 @@ def test_a_lent_client_still_logs_its_own_requests() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        CloudflareClient(ACCOUNT, Secret(TOKEN)),
+        CloudflareClient(ACCOUNT, Secret(TOKEN), rate_limit=None),
         Answer({"a": CONTENT}, {"cursor": CONTENT}, 1),
         RawAnswer(CONTENT.encode(), {"x": CONTENT}),
         Reply(200, {"x": CONTENT}, CONTENT.encode()),
