@@ -7,6 +7,7 @@ from typing import ClassVar, cast
 
 import msgspec
 
+from storage_providers._checks import check_query
 from storage_providers._clock import SYSTEM_CLOCK, Clock
 from storage_providers._resilience.timing import SYSTEM_TIMING, Timing
 from storage_providers.base import DECLARATIONS_KEPT, Provider
@@ -27,6 +28,7 @@ from storage_providers.providers._objects import (
     StoredObject,
     checking,
     collecting,
+    querying,
     writing,
 )
 from storage_providers.providers._objects.building import Builder
@@ -39,6 +41,7 @@ from storage_providers.providers._objects.declaring import (
 )
 from storage_providers.providers._objects.documents import to_item
 from storage_providers.providers._objects.keys import FolderLayout
+from storage_providers.providers._objects.querying import QueryPlan
 
 __all__ = ["ObjectProvider"]
 
@@ -167,19 +170,31 @@ class ObjectProvider(Provider):
     # --- queries -------------------------------------------------------------------------------
 
     async def _query(self, queries: Sequence[Query]) -> list[Page]:
-        from storage_providers.providers._objects import querying
-
         return [await querying.answer(self, query) for query in queries]
 
     async def _versions(self, collection: str, cursor: str | None, limit: int) -> VersionPage:
-        from storage_providers.providers._objects import querying
-
         return await querying.versions(self, collection, cursor, limit)
 
     async def _collections(self, scope: str | None) -> list[str]:
-        from storage_providers.providers._objects import querying
-
         return await querying.collections(self, scope)
+
+    async def explain(self, query: Query) -> QueryPlan:
+        """Say how a query would be answered, without asking it.
+
+        Args:
+            query: The question.
+
+        Returns:
+            The plan; what the answer did cost is in `Page.statistics`.
+
+        Raises:
+            InvalidArgumentError: Its `where`, order or cursor is malformed.
+            UnsupportedOperationError: It asks for `$text`.
+        """
+        self._check_open("explain")
+        with self._context("explain"):
+            check_query(query, self.capabilities)
+            return await querying.explain(self, query)
 
     # --- declarations --------------------------------------------------------------------------
 
