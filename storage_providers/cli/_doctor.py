@@ -122,7 +122,8 @@ async def _examine(session: Session, diagnosis: Diagnosis, write: bool) -> None:
                 return
             checks.append(await _tried("list", lambda: _list(provider)))
             if write:
-                checks.append(await _tried("write", lambda: _write(provider)))
+                # Below layers: a scope would have the trial document's folder inside its own.
+                checks.append(await _tried("write", lambda: _write(own)))
     except (StorageError, OSError) as error:
         checks.append(_failed("connect", error))
 
@@ -177,9 +178,8 @@ async def _write(provider: Provider) -> str:
 
 async def _clean_up(provider: Provider, item_id: str) -> None:
     await provider.write([Delete(PROBE_COLLECTION, item_id)])
-    own = below_layers(provider)
-    if isinstance(own, Transient):
-        await own.discard(PROBE_COLLECTION)
+    if isinstance(provider, Transient):
+        await provider.discard(PROBE_COLLECTION)
 
 
 def _since(started: float) -> str:

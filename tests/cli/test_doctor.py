@@ -7,7 +7,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from storage_providers.cli._app import app
 from tests.cli.conftest import Cli
 
 
@@ -62,6 +64,19 @@ def test_doctor_leaves_nothing_behind(cli: Cli, options: str) -> None:
     cli("put", "todos", '{"id": "a"}')
     before = contents(cli)
     assert "ok      write: a document was written, read and removed" in cli("doctor").out
+    assert contents(cli) == before
+
+
+def test_doctor_leaves_nothing_behind_in_a_scope(cli: Cli, environment: pytest.MonkeyPatch) -> None:
+    """A user's part of the storage is left as it was, too."""
+    environment.setenv("STORAGE_PROVIDERS_KEY_PREFIX", "user-{userId}")
+    environment.setenv("STORAGE_PROVIDERS_USER_ID", "7")
+    environment.setenv("STORAGE_PROVIDERS_URL", cli.url)
+    result = CliRunner().invoke(app, ["put", "todos", '{"id": "a"}'])
+    assert result.exit_code == 0, result.stderr
+    before = contents(cli)
+    assert cli.url.startswith("sqlite:") or "user-7/todos" in before
+    assert CliRunner().invoke(app, ["doctor"]).exit_code == 0
     assert contents(cli) == before
 
 
