@@ -241,10 +241,10 @@ class D1Provider(Provider):
         Returns:
             The ids of this scope that were not known yet.
         """
-        scope = table_of(rows.collection)[1]
-        statements = asking.set_aside(rows)
-        results = await self._database.run(statements, Effect.IDEMPOTENT_WRITE, "query")
-        return [item_id for result in results for owner, item_id in result.rows if owner == scope]
+        look, change = asking.set_aside(rows)
+        (found,) = await self._database.run([look], Effect.READ, "query")
+        await self._database.run(change, Effect.IDEMPOTENT_WRITE, "query")
+        return [item_id for (item_id,) in found.rows]
 
     async def _versions(self, collection: str, cursor: str | None, limit: int) -> VersionPage:
         if cursor is not None and not cursor.startswith(">"):

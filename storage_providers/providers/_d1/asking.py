@@ -219,8 +219,13 @@ def page_of(asked: Question, results: Sequence[D1Result] | None, plans: Plans) -
     )
 
 
-def set_aside(rows: BrokenRows) -> list[Statement]:
-    """Take rows out of the way that are no JSON objects: those named, and those SQLite can tell."""
+def set_aside(rows: BrokenRows) -> tuple[Statement, list[Statement]]:
+    """Take rows out of the way that are no JSON objects: those named, and those SQLite can tell.
+
+    Returns:
+        A statement that returns the ids of this scope's, and those that set them aside. Asking
+        first: the answer of what changes them may be lost, and there is no second one.
+    """
     table, scope = table_of(rows.collection)
     text = "CAST(body AS TEXT)"
     condition = (
@@ -228,7 +233,11 @@ def set_aside(rows: BrokenRows) -> list[Statement]:
         "OR (scope=?2 AND id IN (SELECT value FROM json_each(?3))))"
     )
     ids = encoded(rows.ids).decode()
-    return list(_sql.set_aside_broken(table, condition, scope, ids))
+    found = f"SELECT id FROM {table} WHERE scope=?2 AND body IS NOT NULL AND {condition}"
+    return (
+        Statement(found, ("", scope, ids)),
+        list(_sql.set_aside_broken(table, condition, scope, ids)),
+    )
 
 
 def _statistics(asked: Question, named: Mapping[str, D1Result], plans: Plans) -> QueryStatistics:

@@ -53,46 +53,45 @@ encoded = msgspec.json.Encoder().encode
 def bound(statement: Statement) -> SqlStatement:
     """Write numbers into a statement and bind its texts, those beyond the 99th as one JSON text.
 
+    Each text that the statement uses is bound once: D1 refuses values that no placeholder names.
+
     Raises:
         UnsupportedOperationError: The statement or a text is longer than D1 takes.
     """
     sql, values = statement
-    texts = [value for value in values if isinstance(value, str)]
+    used = [values[int(match[1]) - 1] for match in _TOKEN.finditer(sql) if match[1] is not None]
+    texts = list(dict.fromkeys(value for value in used if isinstance(value, str)))
     direct = len(texts) if len(texts) <= MAX_BOUND else MAX_BOUND - 1
-    places = _places(values, direct)
+    places = {
+        text: f"?{number + 1}"
+        if number < direct
+        else f"json_extract(?{direct + 1},'$[{number - direct}]')"
+        for number, text in enumerate(texts)
+    }
 
     def place(match: re.Match[str]) -> str:
-        number = match[1]
-        return match[0] if number is None else places[int(number) - 1]
+        if match[1] is None:
+            return match[0]
+        value = values[int(match[1]) - 1]
+        return places[value] if isinstance(value, str) else _literal(value)
 
+    sql = _TOKEN.sub(place, sql)
     parameters = texts[:direct]
     if direct < len(texts):
         parameters.append(encoded(texts[direct:]).decode())
-    sql = _TOKEN.sub(place, sql) if values else sql
     _check(sql, parameters)
     return sql, parameters
 
 
-def _places(values: Sequence[Any], direct: int) -> list[str]:
-    places: list[str] = []
-    texts = 0
-    for value in values:
-        if value is None:
-            places.append("NULL")
-        elif isinstance(value, str):
-            places.append(
-                f"?{texts + 1}"
-                if texts < direct
-                else f"json_extract(?{direct + 1},'$[{texts - direct}]')"
-            )
-            texts += 1
-        elif isinstance(value, bool | int | float):
-            # A minus sign behind another would begin a comment.
-            number = repr(int(value)) if isinstance(value, bool) else repr(value)
-            places.append(f"({number})" if number.startswith("-") else number)
-        else:
-            raise TypeError(f"{type(value).__name__} can't be bound")
-    return places
+def _literal(value: Any) -> str:
+    """A number or NULL in SQL."""
+    if value is None:
+        return "NULL"
+    if not isinstance(value, int | float):
+        raise TypeError(f"{type(value).__name__} can't be bound")
+    number = repr(int(value) if isinstance(value, bool) else value)
+    # A minus sign behind another would begin a comment.
+    return f"({number})" if number.startswith("-") else number
 
 
 def _check(sql: str, parameters: Sequence[str]) -> None:
