@@ -24,6 +24,7 @@ from storage_providers.providers._d1.bound import (
     MAX_TEXT_BYTES,
     encoded,
     in_lists,
+    joined,
 )
 from storage_providers.providers._sql import Dialect, Statement, live, table_of
 from storage_providers.providers._sql.write import Shape, clear_rows, patch_row, put_sql
@@ -100,11 +101,15 @@ def plan(
         by_collection.setdefault(write.collection, []).append(_Numbered(number, write))
     batch = Batch(writes, version, [_landed(version, now_ms)], {}, {})
     add = batch.statements.append
+    judged = [
+        statement
+        for collection, found in by_collection.items()
+        for statement in _judge(collection, found, now_ms)
+    ]
+    for start in range(0, len(judged), JUDGED_TOGETHER):
+        add(_guard(judged[start : start + JUDGED_TOGETHER]))
     for collection, found in by_collection.items():
-        for statement in _guards(collection, found, now_ms):
-            add(statement)
-    for collection, found in by_collection.items():
-        puts = [each.write for each in found if isinstance(each.write, Put)]
+        puts = [each for each in found if isinstance(each.write, Put)]
         for statement in _puts(collection, puts, version, dialect):
             add(statement)
         patches = [each for each in found if isinstance(each.write, Patch)]
@@ -157,12 +162,23 @@ def _landed_table(now_ms: int) -> str:
 
 # --- guards ------------------------------------------------------------------------------------
 
-_FAILS: Final = f"json_extract('{{}}','{GUARD}'||n)"
-"""Fails with the number in its message: a JSON path begins with `$`."""
+JUDGED_TOGETHER: Final = 40
+"""Collections whose conditions one statement judges. Ours: each takes some 500 bytes of it."""
 
 
-def _guards(collection: str, found: Iterable[_Numbered], now_ms: int) -> Iterator[Statement]:
-    """Judge the conditions of a collection's writes, those first that come first."""
+def _guard(found: Sequence[Statement]) -> Statement:
+    """Fail if statements find the numbers of writes, with the least of them in the message."""
+    sql, values = joined(found, len(found))
+    # A JSON path that does not begin with `$` is an error, which quotes it.
+    return Statement(
+        f"SELECT json_extract('{{}}','{GUARD}'||n) FROM (SELECT min(n) AS n FROM ({sql})) "
+        "WHERE n IS NOT NULL",
+        values,
+    )
+
+
+def _judge(collection: str, found: Iterable[_Numbered], now_ms: int) -> Iterator[Statement]:
+    """Find the first write of a collection whose condition does not hold."""
     table, scope = table_of(collection)
     elements: list[bytes] = []
     for number, write in found:
@@ -174,7 +190,7 @@ def _guards(collection: str, found: Iterable[_Numbered], now_ms: int) -> Iterato
         elements.append(encoded([number + 1, write.id, name, version, isinstance(write, Patch)]))
     for text in in_lists(elements):
         yield Statement(
-            f"SELECT {_FAILS} FROM (SELECT json_extract(e.value,'$[0]') AS n "
+            "SELECT json_extract(e.value,'$[0]') AS n "
             f"FROM json_each(?2) AS e LEFT JOIN {table} AS d ON d.scope=?1 "
             f"AND d.id=json_extract(e.value,'$[1]') AND {live(str(now_ms))} WHERE "
             "CASE json_extract(e.value,'$[2]') WHEN 'if_absent' THEN d.rid IS NOT NULL "
@@ -182,7 +198,7 @@ def _guards(collection: str, found: Iterable[_Numbered], now_ms: int) -> Iterato
             "ELSE d.version IS NOT json_extract(e.value,'$[3]') END "
             "OR (json_extract(e.value,'$[4]') AND (d.encoding IS NOT NULL "
             "OR ifnull(substr(d.body,1,1),'')<>'{' OR NOT json_valid(d.body))) "
-            "ORDER BY e.key LIMIT 1)",
+            "ORDER BY e.key LIMIT 1",
             (scope, text),
         )
 
@@ -191,13 +207,13 @@ def _guards(collection: str, found: Iterable[_Numbered], now_ms: int) -> Iterato
 
 
 def _puts(
-    collection: str, puts: Iterable[Put], version: str, dialect: Dialect
+    collection: str, puts: Iterable[_Numbered], version: str, dialect: Dialect
 ) -> Iterator[Statement]:
     """Store documents whose conditions hold."""
     table, scope = table_of(collection)
     elements: list[bytes] = []
-    for put in puts:
-        payload = _payload(put)
+    for number, put in puts:
+        payload = _payload(put, number)
         element: list[Any] = [put.id, put.body.decode()]
         if put.expires_at_ms is not None or payload is not None:
             element += [put.expires_at_ms, put.encoding, payload]
@@ -220,7 +236,7 @@ def _puts(
         )
 
 
-def _payload(put: Put) -> str | None:
+def _payload(put: Put, number: int) -> str | None:
     """A payload as D1 keeps it: there is no way to bind bytes, and hexadecimal is longer."""
     if put.payload is None:
         return None
@@ -232,6 +248,7 @@ def _payload(put: Put) -> str | None:
             "keep it in R2 or store less in one document",
             collection=put.collection,
             item_id=put.id,
+            index=number,
             size_bytes=size,
             limit_bytes=MAX_DOCUMENT_BYTES,
         )
@@ -282,15 +299,14 @@ def _patch(
     if limit_bytes is None:
         return
     for text in in_lists(encoded([number + 1, patch.id]) for number, patch in patches):
-        batch.statements.append(
-            Statement(
-                f"SELECT {_FAILS} FROM (SELECT json_extract(e.value,'$[0]') AS n "
-                f"FROM json_each(?2) AS e CROSS JOIN {table} AS d WHERE d.scope=?1 "
-                "AND d.id=json_extract(e.value,'$[1]') "
-                "AND length(CAST(d.body AS BLOB))>?3 ORDER BY e.key LIMIT 1)",
-                (scope, text, limit_bytes),
-            )
+        found = Statement(
+            "SELECT json_extract(e.value,'$[0]') AS n "
+            f"FROM json_each(?2) AS e CROSS JOIN {table} AS d WHERE d.scope=?1 "
+            "AND d.id=json_extract(e.value,'$[1]') "
+            "AND length(CAST(d.body AS BLOB))>?3 ORDER BY e.key LIMIT 1",
+            (scope, text, limit_bytes),
         )
+        batch.statements.append(_guard([found]))
 
 
 # --- results -----------------------------------------------------------------------------------

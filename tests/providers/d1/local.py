@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,11 +51,13 @@ class LocalD1:
         calls: The batches that arrived, as lists of SQL.
         faults: What happens to the next calls: `before` or `after` they are carried out the
             connection breaks; `ok` or nothing: they are answered.
+        after: What somebody else does once the call with this number was carried out.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.calls: list[list[str]] = []
         self.faults: list[str] = []
+        self.after: dict[int, Callable[[], Awaitable[None]]] = {}
         self.connection = sqlite3.connect(path, isolation_level=None)
         # As JavaScript decodes what is no UTF-8.
         self.connection.text_factory = lambda raw: raw.decode(errors="replace")
@@ -80,27 +82,30 @@ class LocalD1:
 
         async def send(_: Attempt) -> list[D1Result]:
             count_request()
-            return self._answer(statements, effect)
+            number = len(self.calls)
+            fault = self.faults.pop(0) if self.faults else "ok"
+            if fault == "before":
+                raise TransportError("injected: the connection broke before anything was sent")
+            try:
+                return self._answer(statements, effect)
+            finally:
+                if number in self.after:
+                    await self.after.pop(number)()
+                if fault == "after":
+                    raise OutcomeUnknownError("injected: the connection broke after sending")
 
         return await self._resilience.call(send, effect=effect, operation=operation)
 
     def _answer(self, statements: Sequence[SqlStatement], effect: Effect) -> list[D1Result]:
-        fault = self.faults.pop(0) if self.faults else "ok"
-        if fault == "before":
-            raise TransportError("injected: the connection broke before anything was sent")
         self.calls.append([sql for sql, _ in statements])
         try:
-            results = self._transaction(statements)
+            return self._transaction(statements)
         except sqlite3.Error as error:
             message = f"{error}: SQLITE_ERROR"
             raise error_of(
                 Refusal(service="d1", effect=effect, status=400),
                 [{"code": 7500, "message": message}],
             ) from error
-        finally:
-            if fault == "after":
-                raise OutcomeUnknownError("injected: the connection broke after sending")
-        return results
 
     def _transaction(self, statements: Sequence[SqlStatement]) -> list[D1Result]:
         assert statements, "D1 refuses an empty batch"
