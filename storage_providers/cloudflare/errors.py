@@ -184,7 +184,8 @@ _D1_RULES: Final = (
     Rule(
         service="d1",
         message=r"SQLITE_TOOBIG|string or blob too big|statement too long"
-        r"|expression tree is too large|parser stack overflow|pattern too complex",
+        r"|expression tree is too large|parser stack overflow|pattern too complex"
+        r"|too many (?:terms|columns|attached|arguments|FROM)",
         error=D1StatementError,
         kind="too_big",
         says="a statement or value is larger than D1 accepts",
@@ -305,7 +306,7 @@ _KV_RULES: Final = (
         service="kv",
         low=400,
         high=499,
-        message=r"exceeds key length limit|key name cannot|invalid expiration",
+        message=r"exceeds key length limit|key name cannot|invalid expiration|out of range",
         error=InvalidArgumentError,
         says="a key or an expiration is not one that Workers KV accepts: keys have up to 512 bytes "
         "and expirations lie at least 60 seconds ahead",

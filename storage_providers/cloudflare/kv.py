@@ -615,7 +615,8 @@ def _form(value: bytes, metadata: bytes) -> tuple[bytes, str]:
     body = b"\r\n".join(
         (
             line,
-            b'Content-Disposition: form-data; name="value"',
+            # With a name it is a file, and bytes; without one it would be read as text.
+            b'Content-Disposition: form-data; name="value"; filename="value"',
             b"Content-Type: application/octet-stream",
             b"",
             value,

@@ -75,6 +75,7 @@ SAID: tuple[tuple[str, SqlFailure], ...] = (
     ("string or blob too big: SQLITE_TOOBIG", "too_big"),
     ("statement too long: SQLITE_TOOBIG", "too_big"),
     ("Expression tree is too large (maximum depth 100): SQLITE_ERROR", "too_big"),
+    ("too many terms in compound SELECT: SQLITE_ERROR", "too_big"),
     ("too many SQL variables at offset 0: SQLITE_ERROR", "too_many_values"),
     ("not authorized: SQLITE_AUTH", "not_allowed"),
     ("To execute a transaction, please use the state.storage.transaction()", "not_allowed"),
