@@ -3,16 +3,18 @@
     python examples/demo.py [FOLDER]
 
 makes FOLDER (.demo without it) with a realistic legacy folder in it, imports that into plain JSON
-files, looks at them, changes a todo, exports everything and verifies the export. Run it again:
-nothing changes.
+files, looks at them, changes a todo, exports everything and verifies the export. Then the folder
+goes to a bucket, on a local server that stands for Cloudflare R2. Run it again: nothing changes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +24,7 @@ from rich.text import Text
 from valet_data import make_valet_data  # type: ignore[import-not-found]  # beside this file
 
 from storage_providers import (
+    CloudflareR2Provider,
     CollectionSpec,
     ImportReport,
     Index,
@@ -54,6 +57,7 @@ async def main(folder: Path) -> None:
         await search_journals(provider)
         await edit_a_todo(provider)
         await export_and_verify(provider, archive)
+    await use_a_bucket(legacy, report)
     say_what_next(data, archive)
 
 
@@ -72,10 +76,18 @@ def make_legacy_folder(legacy: Path) -> None:
     console.print(f"{sum(path.is_file() for path in legacy.rglob('*'))} files")
 
 
-async def import_folder(provider: Provider, legacy: Path) -> ImportReport:
-    """Import every document that is new or newer than what is there."""
+async def import_folder(
+    provider: Provider, legacy: Path, known: ImportReport | None = None
+) -> ImportReport:
+    """Import every document that is new or newer than what is there.
+
+    Args:
+        provider: Where to.
+        legacy: The folder.
+        known: Of an import of the same folder: how much there is. Without it, a dry run tells.
+    """
     source = ValetFolder(legacy)
-    plan = await provider.migrate_legacy_data(source, dry_run=True)
+    plan = known or await provider.migrate_legacy_data(source, dry_run=True)
     total = sum(sum(count.values()) for count in counts_of(plan)) + len(plan.problems)
     with Progress(
         TextColumn("importing"),
@@ -172,6 +184,49 @@ async def export_and_verify(provider: Provider, archive: Path) -> None:
         f"{manifest.count} documents in {len(manifest.collections)} collections, "
         f"{manifest.size_bytes / 1000:,.0f} kB of JSON: all checksums are right"
     )
+
+
+async def use_a_bucket(legacy: Path, known: ImportReport) -> None:
+    """Do the same with documents in a bucket: only the provider is another."""
+    heading("7. The same folder goes to a bucket of Cloudflare R2, and is queried there")
+    console.print("There is no account here: moto, a local S3 server, stands for R2 until the end.")
+    with local_s3() as endpoint:
+        bucket = CloudflareR2Provider(
+            "valet-data",
+            prefix="demo",
+            endpoint_url=endpoint,
+            access_key_id="demo",
+            secret_access_key="demo",  # noqa: S106 # moto takes any
+        )
+        for each in await bucket.provision():
+            console.print(f"{each.what}: {each.state}")
+        async with bucket:
+            report = await import_folder(bucket, legacy, known)
+            created = sum(report.created.values())
+            page = await bucket.list_items(
+                "todos", where={"priority": "high"}, order_by="-due", limit=4
+            )
+            show(page.items, "due", "priority", "content")
+            console.print(
+                f"{created} documents are objects now, todos/{page.items[0].id}.json is one. "
+                f"The query took {page.statistics.requests} requests; with an index declared it "
+                "would take 5."
+            )
+
+
+@contextlib.contextmanager
+def local_s3() -> Generator[str]:
+    """An S3 server of this process's own, on a free port."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # It has a line for each request.
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
 
 
 def say_what_next(data: Path, archive: Path) -> None:
