@@ -28,14 +28,16 @@ from storage_providers.errors import (
 from storage_providers.protocol import (
     IF_ABSENT,
     IF_PRESENT,
+    Clear,
     CollectionSpec,
+    Delete,
     IfVersion,
     Index,
     JsonObject,
-    Patch,
     Put,
     Write,
 )
+from storage_providers.providers._objects import StoredObject
 from storage_providers.providers._objects.documents import to_item
 from storage_providers.providers._objects.entries import IndexKeys
 from storage_providers.providers._objects.provider import ObjectProvider
@@ -235,22 +237,21 @@ class Stage:
             else msgspec.structs.replace(LIMITS, conditional_put=False)
         )
         self.store.objects.update(prepared(scenario))
-        providers = [provider_on(self.store, number) for number in range(len(scenario.actors))]
-        for provider in providers:
-            at_once(provider.indexes(THINGS))  # Each knows the declaration.
-            at_once(provider.read_items(THINGS, ["a", "b"]))  # And what is there.
+        providers = [knowing(scenario, self.store, n) for n in range(len(scenario.actors))]
         self.store.gate = _ask
         self.actors = [
             _Actor(provider, steps)
             for provider, steps in zip(providers, scenario.actors, strict=True)
         ]
         self.faults = 0
-        self._late: list[str] = []
-        for time, choice in enumerate(choices, 1):
-            self._play(choice, time)
-        self.time = len(choices)
+        self._late: list[object] = []
+        self.time = 0
+        for choice in choices:
+            self.play(choice)
 
-    def _play(self, choice: Choice, time: int) -> None:
+    def play(self, choice: Choice) -> None:
+        """Let something happen."""
+        self.time += 1
         if choice.what == "arrive":
             self._late.pop(choice.number)
             self.store.arrive(choice.number)
@@ -264,10 +265,10 @@ class Stage:
         def answered(request: Request, fate: Fate, result: object) -> None:
             actor.answers.append((request, _brief(result)))
             if fate is Fate.DELAYED:
-                self._late.append(repr(request) + repr(actor.answers))
+                self._late.append(tuple(actor.answers))
 
         self.store.answered = answered
-        actor.meet(choice.fate, time)
+        actor.meet(choice.fate, self.time)
 
     def close(self) -> None:
         """End whoever is still at it."""
@@ -332,11 +333,11 @@ def _plain(store: MemoryStore) -> MemoryStore:
 
 
 def _brief(result: object) -> object:
-    version = getattr(result, "version", None)
     if isinstance(result, StorageError):
-        return type(result).__name__
-    metadata = getattr(result, "metadata", None)
-    return repr(result), version, repr(metadata)
+        return type(result)
+    if isinstance(result, StoredObject):
+        return result.version, result.metadata.token
+    return result if isinstance(result, str | None) else repr(result)
 
 
 _PREPARED: dict[int, tuple[Scenario, Mapping[str, Any]]] = {}
@@ -348,6 +349,24 @@ def prepared(scenario: Scenario) -> Mapping[str, Any]:
     if known is None:
         known = _PREPARED[id(scenario)] = scenario, _prepare(scenario)
     return known[1]
+
+
+_KNOWING: dict[int, tuple[Scenario, ObjectProvider]] = {}
+
+
+def knowing(scenario: Scenario, store: MemoryStore, number: int) -> ObjectProvider:
+    """A provider that knows the declaration, and the versions of what is there."""
+    known = _KNOWING.get(id(scenario))
+    if known is None:
+        template = provider_on(_plain(store), 96)
+        at_once(template.indexes(THINGS))
+        at_once(template.read_items(THINGS, ["a", "b"]))
+        known = _KNOWING[id(scenario)] = scenario, template
+    provider = provider_on(store, number)
+    provider._declarations = dict(known[1]._declarations)
+    provider._indexes = dict(known[1]._indexes)
+    provider._expiries = dict(known[1]._expiries)
+    return provider
 
 
 def _prepare(scenario: Scenario) -> Mapping[str, Any]:
@@ -375,25 +394,32 @@ def explore(scenario: Scenario) -> int:
     Returns:
         In how many different ways it can end.
     """
-    waiting: list[list[Choice]] = [[]]
+    waiting: list[tuple[Choice, ...]] = [()]
     seen: set[object] = set()
-    ends = 0
+    checked: set[object] = set()
     while waiting:
         schedule = waiting.pop()
         stage = Stage(scenario, schedule)
-        key, choices = stage.key(), stage.choices()
-        if not stage.is_over:
-            stage.close()
-        elif key not in seen:
-            ends += 1
-            _checked(stage, schedule)
-        if key not in seen:
+        while (key := stage.key()) not in seen:
             seen.add(key)
-            waiting += [[*schedule, choice] for choice in choices]
-    return ends
+            choices = stage.choices()
+            if stage.is_over:
+                _checked(stage, schedule, checked)
+            if not choices:
+                break
+            # This one goes on with the first; the others are played from the start.
+            waiting += [(*schedule, choice) for choice in choices[1:]]
+            schedule = (*schedule, choices[0])
+            stage.play(choices[0])
+        stage.close()
+    return len(checked)
 
 
-def _checked(stage: Stage, schedule: Sequence[Choice]) -> None:
+def _checked(stage: Stage, schedule: Sequence[Choice], checked: set[object]) -> None:
+    end = stage.key()
+    if end in checked:
+        return
+    checked.add(end)
     try:
         check(stage)
     except AssertionError as error:
@@ -455,7 +481,7 @@ def assert_true(stage: Stage, documents: Mapping[str, JsonObject]) -> None:
         if not callable(each.step) and not _did_nothing(each.error)
     ]
     certain = [each for each in done if _is_certain(each)]
-    unknown = [each for each in done if not _is_certain(each)]
+    unknown = [part for each in done if not _is_certain(each) for part in _parts(each)]
     start = {str(document["id"]): document for document in stage.scenario.before}
     for count in range(len(unknown) + 1):
         for some in combinations(unknown, count):
@@ -463,6 +489,13 @@ def assert_true(stage: Stage, documents: Mapping[str, JsonObject]) -> None:
                 if _in_time(order) and _explains(order, start, documents):
                     return
     raise AssertionError(f"no order of the writes explains {documents}")
+
+
+def _parts(done: Done) -> list[Done]:
+    """What may have happened of a write by itself: a clear removes one document after the other."""
+    if not isinstance(done.step, Clear):
+        return [done]
+    return [done._replace(step=Delete(THINGS, item_id)) for item_id in ("a", "b")]
 
 
 def _did_nothing(error: StorageError | None) -> bool:
@@ -496,11 +529,11 @@ def _explains(
 
 def _apply(write: Write, state: dict[str, JsonObject]) -> type[StorageError] | None:
     """What a write does to the documents when nobody else is there."""
-    if not isinstance(write, Put | Patch):
-        if hasattr(write, "id"):
-            state.pop(write.id, None)
-        else:
-            state.clear()
+    if isinstance(write, Clear):
+        state.clear()
+        return None
+    if isinstance(write, Delete):
+        state.pop(write.id, None)
         return None
     before = state.get(write.id)
     condition = write.condition

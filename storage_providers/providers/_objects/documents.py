@@ -1,4 +1,4 @@
-"""Documents as objects: compact JSON as given, of an encoded one its bytes behind it.
+"""Documents as objects: compact JSON as given; of an encoded one its payload follows.
 
 Objects that other programs wrote are documents too: indented, with a byte order mark, without an
 `id` (their key tells it), without any metadata of ours.
@@ -29,7 +29,16 @@ def to_object(key: str, item: Item, token: str, condition: Condition) -> ObjectP
             key=key, data=item.body, metadata=Metadata(token=token), condition=condition
         )
     metadata = Metadata(token=token, encoding=item.encoding, visible_bytes=len(item.body))
-    return ObjectPut(key=key, data=item.body + item.payload, metadata=metadata, condition=condition)
+    data = item.body + _mark(item.encoding) + item.payload
+    return ObjectPut(key=key, data=data, metadata=metadata, condition=condition)
+
+
+def _mark(encoding: str | None) -> bytes:
+    """What stands between the visible document and the payload.
+
+    A service's version may be a hash of the bytes, so all that makes a document another is there.
+    """
+    return f"\n{encoding}\n".encode()
 
 
 def to_item(collection: str, item_id: str, stored: StoredObject) -> tuple[Item, int | None]:
@@ -54,7 +63,10 @@ def to_item(collection: str, item_id: str, stored: StoredObject) -> tuple[Item, 
             visible_bytes = stored.metadata.visible_bytes
             if visible_bytes is None or not 0 < visible_bytes <= len(data):
                 raise ValueError("its metadata does not tell where its payload begins")
-            data, payload = data[:visible_bytes], data[visible_bytes:]
+            mark, rest = _mark(encoding), data[visible_bytes:]
+            if not rest.startswith(mark):
+                raise ValueError("its metadata names another encoding than stands inside")
+            data, payload = data[:visible_bytes], rest[len(mark) :]
         found, body, expires_at_ms = parse_body(data)
         if found is None:
             body = with_id(body, item_id)

@@ -139,15 +139,15 @@ class Job:
         if not self._token:
             self._token, self._begun = new_token(self._provider.clock), self._now()
 
-    def is_late(self) -> bool:
-        """Whether it took too long; then it gets a new token, and is to be planned anew."""
+    def age_seconds(self) -> float:
+        """How long ago it was begun."""
         seconds, now_ms = self._now()
-        age = max(seconds - self._begun[0], (now_ms - self._begun[1]) / 1000)
-        if age <= PLAN_SECONDS:
-            return False
+        return max(seconds - self._begun[0], (now_ms - self._begun[1]) / 1000)
+
+    def begin_anew(self) -> None:
+        """It took too long: it gets a new token and is to be planned anew."""
         self._token = ""
         self.times_late += 1
-        return True
 
     def _now(self) -> tuple[float, int]:
         # Both clocks: the one may stand still while a machine sleeps, the other be set back.

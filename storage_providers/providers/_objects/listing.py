@@ -108,8 +108,10 @@ async def _look(provider: ObjectProvider, scope: str) -> tuple[list[str], list[s
             name = each[len(folder) : -1]
             declared = declared or name == DECLARATIONS
             part = _scope_part(layout, name)
-            if part is not None and _is_scope(inside + part):
-                scopes.append(inside + part)
+            inner = inside + (part or "")
+            # In the longest scope there is, a collection's folder is no scope's.
+            if part is not None and (_is_scope(inner) or _is_collection(inner)):
+                scopes.append(inner)
     if declared:
         names += await _declared(provider, inside)
     return names, scopes

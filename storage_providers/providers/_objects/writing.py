@@ -65,6 +65,13 @@ READ_BEFORE_DELETE: Final = 32
 SLICE_BYTES: Final = 32_000_000
 """Documents are sent in slices of so many bytes, so that none waits long for the others. Ours."""
 
+SLICE_DOCUMENTS: Final = 256
+"""And of at most so many documents. Ours."""
+
+MEND_SECONDS: Final = 120
+"""A document that was so long on its way gets its entries once more. Ours: `PLAN_SECONDS`, and the
+60 s that a request may take with all its attempts."""
+
 TIMES_LATE: Final = 3
 """How often a write that took longer than `PLAN_SECONDS` before it was sent is begun anew. Ours."""
 
@@ -151,6 +158,7 @@ class _Chunk:
         self._jobs = jobs
         self._deadline: Deadline | None = None
         self._garbage: list[str] = []
+        self._landed_late: list[Job] = []
 
     async def run(self) -> None:
         """Carry them out; each has its result then."""
@@ -162,6 +170,7 @@ class _Chunk:
             jobs = [job for job in jobs if not job.done]
             if wait:
                 await self._provider.timing.sleep(wait)
+        await self._mend()
         await self._sweep()
 
     def _wait_seconds(self, jobs: Iterable[Job], rounds: int) -> float:
@@ -252,8 +261,9 @@ class _Chunk:
                     self._settle(job, result)
 
     def _is_late(self, job: Job) -> bool:
-        if not job.is_late():
+        if job.age_seconds() <= PLAN_SECONDS:
             return False
+        job.begin_anew()
         if job.times_late > TIMES_LATE:
             self._fail(
                 job,
@@ -272,6 +282,8 @@ class _Chunk:
             self._garbage += job.replaced
             self._garbage += job.sent.difference(job.planned)
             job.landed(result)
+            if job.age_seconds() > MEND_SECONDS:
+                self._landed_late.append(job)
         elif isinstance(result, ConflictError):
             # Where the caller asked for the condition, what is there now says whether it is final;
             # a second refusal means that others were faster again.
@@ -297,6 +309,38 @@ class _Chunk:
                 self._garbage += job.replaced
             job.finish(result)
 
+    async def _mend(self) -> None:
+        """Put entries once more for documents that landed later than others reckon with.
+
+        An index may have become ready meanwhile that they knew nothing of, and their entries may
+        have been collected: a machine was asleep, or the service very slow.
+        """
+        entries: list[str] = []
+        try:
+            for name in {job.write.collection for job in self._landed_late}:
+                self._provider.forget(name)
+            for job in self._landed_late:
+                item = cast(Item, job.result)
+                # A token of now, or they could be collected as the first ones.
+                token = new_token(self._provider.clock)
+                indexes = await self._provider.indexes(item.collection)
+                entries += entries_of(indexes, item.document, item.id, token)
+            results = (
+                await self._store.put([ObjectPut(key=key) for key in entries]) if entries else []
+            )
+        except StorageError as error:
+            results = [error]
+        errors = [result for result in results if isinstance(result, StorageError)]
+        if errors:
+            _LOGGER.warning(
+                "%s: documents were on their way for more than %d s, and putting their index "
+                "entries once more failed (%s); reindex %s",
+                self._provider.name,
+                MEND_SECONDS,
+                type(errors[0]).__name__,
+                ", ".join(sorted({job.write.collection for job in self._landed_late})),
+            )
+
     async def _sweep(self) -> None:
         """Remove the entries that nobody needs any more; what stays is collected some day."""
         if not self._garbage:
@@ -317,7 +361,8 @@ def _slices(jobs: Sequence[Job]) -> Iterable[list[Job]]:
     some, size_bytes = list[Job](), 0
     for job in jobs:
         assert job.put is not None
-        if some and size_bytes + len(job.put.data) > SLICE_BYTES:
+        is_full = size_bytes + len(job.put.data) > SLICE_BYTES or len(some) == SLICE_DOCUMENTS
+        if some and is_full:
             yield some
             some, size_bytes = [], 0
         some.append(job)
