@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from storage_providers._clock import Clock
+from storage_providers.base import Provider
 from storage_providers.layers import Scope, compose
-from storage_providers.protocol import CollectionSpec, Index, StorageProvider
+from storage_providers.protocol import CollectionSpec, Index
 from storage_providers.providers._objects.provider import ObjectProvider
 from storage_providers.testing.conformance import (
     Backend,
@@ -41,6 +42,7 @@ class Indexing(Immediate):
     async def _declare(self, spec: CollectionSpec) -> None:
         await super()._declare(spec)
         await self._builder.build(spec.collection, None)
+        await self._declared(spec.collection)  # Not after a minute only.
 
 
 class ObjectBackend(Backend):
@@ -56,7 +58,7 @@ class ObjectBackend(Backend):
     def __init__(self) -> None:
         self.store = MemoryStore(self.limits, yielding)
 
-    async def open(self, clock: Clock) -> StorageProvider:
+    async def open(self, clock: Clock) -> Provider:
         """A provider on the store."""
         return objects(self.store, clock, prefix=self.prefix, kind=self.kind)
 
@@ -78,7 +80,7 @@ class ScopedBackend(IndexedBackend):
 
     limits = msgspec.structs.replace(LIMITS, list_page=3, delete_batch=2)
 
-    async def open(self, clock: Clock) -> StorageProvider:
+    async def open(self, clock: Clock) -> Provider:
         """A user's part."""
         return compose(Scope("user-7"), provider=await super().open(clock))
 
