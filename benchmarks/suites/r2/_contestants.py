@@ -16,7 +16,7 @@ from benchmarks._harness import Sample
 __all__ = ["BUCKET", "KEYS", "bare_client", "canned_server", "cpu_of", "many", "our_store"]
 
 BUCKET = "bench"
-NO_SECRET = "-"
+UNCHECKED = "-"
 KEYS = [f"notes/item-{number:06}.json" for number in range(20_000)]
 """More than any cache of botocore holds."""
 
@@ -50,7 +50,7 @@ async def our_store(endpoint: str, concurrency: int) -> AsyncGenerator[Any]:
         bucket=BUCKET,
         endpoint_url=endpoint,
         access_key_id="key",
-        secret_access_key=NO_SECRET,
+        secret_access_key=UNCHECKED,
         concurrency=concurrency,
     )
     store = R2Store(config)
@@ -70,7 +70,7 @@ async def bare_client(endpoint: str) -> AsyncGenerator[Any]:
         endpoint_url=endpoint,
         region_name="auto",
         aws_access_key_id="key",
-        aws_secret_access_key=NO_SECRET,
+        aws_secret_access_key=UNCHECKED,
     ) as client:
         yield client
 

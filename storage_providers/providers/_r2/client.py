@@ -22,6 +22,7 @@ import logging
 from collections.abc import Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
+from functools import cache
 from importlib import import_module
 from typing import Any, Final, Protocol, cast
 
@@ -129,6 +130,7 @@ async def client_of(config: R2Config) -> AbstractAsyncContextManager[S3Client]:
     return cast("AbstractAsyncContextManager[S3Client]", client)
 
 
+@cache
 def _session() -> Any:
     import_module("storage_providers.providers._r2.body")
     exceptions = import_module("botocore.exceptions")

@@ -104,7 +104,7 @@ class R2Config(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if missing:
             raise ConfigurationError(
-                f"{' and '.join(missing)} missing: R2 takes no request unsigned"
+                f"no {' and no '.join(missing)} given: R2 takes no unsigned request"
             )
 
     def endpoint(self) -> str:
