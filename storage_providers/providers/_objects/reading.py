@@ -160,7 +160,9 @@ class Reader:
             item, expires_at_ms = to_item(self._collection, candidate.id, stored)
         except CorruptItemError as error:
             error.collection, error.item_id = self._collection, candidate.id
-            return Found(candidate, error=error)
+            # It goes on without the calls that led to it, and the bytes that they hold.
+            error.__context__ = None
+            return Found(candidate, error=error.with_traceback(None))
         except StorageError as error:
             error.collection, error.item_id = self._collection, candidate.id
             raise

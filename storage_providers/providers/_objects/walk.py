@@ -6,7 +6,8 @@ Here alone it matters where the order of keys differs from that of ids (see `key
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Final, TypeAlias
 
 import msgspec
@@ -28,6 +29,7 @@ from storage_providers.providers._objects.keys import (
 )
 from storage_providers.providers._objects.pages import Pages
 from storage_providers.providers._objects.spans import Span
+from storage_providers.resilience import map_bounded
 
 __all__ = ["RESTS", "ById"]
 
@@ -92,10 +94,8 @@ class ById:
             self._escaped_pages = self._escaped_listing()
 
     async def next(self) -> Proposal | None:
-        while not self._plain and self._plain_pages is not None:
-            await self._list_plain(self._plain_pages)
-        while not self._escaped and self._escaped_pages is not None:
-            await self._list_escaped(self._escaped_pages)
+        while listings := self._due():
+            await map_bounded(lambda listing: listing(), listings)
         if not self._plain and not self._escaped:
             return None
         escaped_first = not self._plain or (
@@ -115,6 +115,15 @@ class ById:
 
     # --- helpers -------------------------------------------------------------------------------
 
+    def _due(self) -> list[Callable[[], Awaitable[None]]]:
+        """What must be listed before it is known what comes next."""
+        found: list[Callable[[], Awaitable[None]]] = []
+        if not self._plain and self._plain_pages is not None:
+            found.append(partial(self._list_plain, self._plain_pages))
+        if not self._escaped and self._escaped_pages is not None:
+            found.append(partial(self._list_escaped, self._escaped_pages))
+        return found
+
     def _listing(self, after: str) -> Pages:
         return Pages(self._store, self._folder, after=after, size=self._size, delimiter="/")
 
@@ -131,7 +140,7 @@ class ById:
         last_name = lines.last[at:]
         if lines.ended:
             self._plain_pages = None
-        elif last_name.startswith(ESCAPED):
+        elif last_name.startswith(ESCAPED) and self._store.limits.starts_anywhere:
             self._plain_pages = self._listing(self._folder + _BEHIND_ESCAPED)
         else:
             found = [*map(self._probe, earlier_ids(last_name)), *found]
