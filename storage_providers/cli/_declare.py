@@ -8,12 +8,14 @@ import msgspec
 import typer
 
 from storage_providers.cli._errors import UsageError
+from storage_providers.cli._indexes import indexing
 from storage_providers.cli._options import CollectionArgument
 from storage_providers.cli._output import emit
+from storage_providers.cli._place import stored_name
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._session import Session, command
 from storage_providers.cli._text import indented_json
-from storage_providers.maintenance import Indexing, IndexStatus
+from storage_providers.maintenance import IndexStatus
 from storage_providers.protocol import CollectionSpec, Index
 
 __all__ = ["register"]
@@ -114,11 +116,13 @@ async def declare(
             with progress_bar(f"indexing {collection}"):
                 await provider.declare(spec)
             session.note("declared" if before != spec else "declared already")
-        if isinstance(provider, Indexing):
+        engine = indexing(provider)
+        if engine is not None:
+            name = stored_name(provider, collection)
             if wait:
                 with progress_bar(f"building the indexes of {collection}") as on_progress:
-                    await provider.build_indexes(collection, on_progress)
-            _note_states(session, await provider.index_states(collection))
+                    await engine.build_indexes(name, on_progress)
+            _note_states(session, await engine.index_states(name))
     emit(indented_json(msgspec.json.encode(spec)) + "\n")
 
 

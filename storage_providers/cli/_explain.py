@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import msgspec
 
 from storage_providers.cli._output import emit
+from storage_providers.cli._place import below_layers, stored_name
 from storage_providers.protocol import JsonObject, Page, Query
 
 if TYPE_CHECKING:
@@ -68,9 +69,11 @@ async def explain(provider: Provider, question: Query, pages: AsyncIterable[Page
         The costs of all pages together.
     """
     found = Explanation(collection=question.collection)
-    # Only the provider itself: below layers, names may be others.
-    if isinstance(provider, _Planning):
-        found.plan = msgspec.to_builtins(await provider.explain(question))
+    own = below_layers(provider)
+    if isinstance(own, _Planning):
+        name = stored_name(provider, question.collection)
+        stored = msgspec.structs.replace(question, collection=name)
+        found.plan = msgspec.to_builtins(await own.explain(stored))
     started = time.perf_counter()
     async for page in pages:
         _add(found, page)

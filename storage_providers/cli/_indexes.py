@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from storage_providers.cli._output import emit, print_rows
+from storage_providers.cli._place import below_layers, stored_name
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._session import Session, command
 from storage_providers.errors import UnsupportedOperationError
@@ -57,18 +58,24 @@ def register(app: typer.Typer) -> None:
     )(collect)
 
 
-def indexing(provider: Provider) -> Indexing:
-    """The provider as one that keeps its indexes itself.
+def indexing(provider: Provider) -> Indexing | None:
+    """What keeps its indexes itself, below layers, if it does; it goes by `stored_name`.
 
-    Raises:
-        UnsupportedOperationError: It does not.
+    Args:
+        provider: The provider, with or without layers.
     """
-    # Not below layers: names may be others there.
-    if not isinstance(provider, Indexing):
+    own = below_layers(provider)
+    return own if isinstance(own, Indexing) else None
+
+
+def _required(provider: Provider) -> Indexing:
+    engine = indexing(provider)
+    if engine is None:
         raise UnsupportedOperationError(
-            f"{provider.name} keeps no indexes that need care: each is up to date with every write"
+            f"{below_layers(provider).name} keeps no indexes that need care: each is up to date "
+            "with every write"
         )
-    return provider
+    return engine
 
 
 async def reindex(
@@ -79,12 +86,12 @@ async def reindex(
     It can be stopped at any time and begun again; what is there is left alone.
     """
     async with session.open() as provider:
-        engine = indexing(provider)
+        engine = _required(provider)
         rows: list[JsonObject] = []
         for name in await _names(provider, collections):
             page = (await provider.query([Query(name, limit=0, total=True)]))[0]
             with progress_bar(f"indexing {name}", page.total) as on_progress:
-                report = await engine.reindex(name, _whole(on_progress))
+                report = await engine.reindex(stored_name(provider, name), _whole(on_progress))
             rows.append(_row(name, report))
     _print(session, rows, as_json)
 
@@ -108,12 +115,14 @@ async def collect(
     No query needs them, they only cost room. It can be stopped at any time and begun again.
     """
     async with session.open() as provider:
-        engine = indexing(provider)
+        engine = _required(provider)
         rows: list[JsonObject] = []
         for name in await _names(provider, collections):
             with progress_bar(f"cleaning {name}") as on_progress:
                 report = await engine.gc(
-                    name, remove_expired=remove_expired, on_progress=_whole(on_progress)
+                    stored_name(provider, name),
+                    remove_expired=remove_expired,
+                    on_progress=_whole(on_progress),
                 )
             rows.append(_row(name, report))
     _print(session, rows, as_json)

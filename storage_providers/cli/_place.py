@@ -1,4 +1,4 @@
-"""What stands below layers, and whether the place of an embedded provider is there."""
+"""What stands below layers, under which names, and whether its place is there."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage_providers.layers import Layer
+from storage_providers.layers import Layer, Scope
 
 if TYPE_CHECKING:
     from storage_providers.base import Provider
 
-__all__ = ["below_layers", "missing_path", "nearest_folder"]
+__all__ = ["below_layers", "missing_path", "nearest_folder", "stored_name"]
 
 
 def below_layers(provider: Provider) -> Provider:
@@ -23,6 +23,20 @@ def below_layers(provider: Provider) -> Provider:
     while isinstance(provider, Layer):
         provider = provider.inner
     return provider
+
+
+def stored_name(provider: Provider, collection: str) -> str:
+    """The name of a collection below layers.
+
+    Args:
+        provider: The outermost layer, or the provider itself.
+        collection: The name as it is known there.
+    """
+    while isinstance(provider, Layer):
+        if isinstance(provider, Scope):
+            collection = provider._prefix + collection
+        provider = provider.inner
+    return collection
 
 
 def missing_path(provider: Provider) -> str | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from typer.testing import CliRunner
 
+from storage_providers.cli._app import app
 from storage_providers.providers._objects.provider import ObjectProvider
 from tests.cli.conftest import Cli
 from tests.servers.fault_proxy import FaultProxy
@@ -173,3 +175,25 @@ def test_documents_of_other_programs(
     assert report["collection"] == "todos"
     assert report["entries_removed"] == 0
     assert "entries_removed" in cli("gc").out
+
+
+def test_a_users_part_of_a_bucket(cli: Cli, moto: MotoS3, environment: pytest.MonkeyPatch) -> None:
+    """With a user id the same commands keep that user's indexes, and say their names."""
+    environment.setattr(ObjectProvider, "settle_seconds", 0.0)
+    environment.setenv("STORAGE_PROVIDERS_URL", cli.url)
+    environment.setenv("STORAGE_PROVIDERS_KEY_PREFIX", "user-{userId}")
+    environment.setenv("STORAGE_PROVIDERS_USER_ID", "7")
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == 0, result.stderr
+        return result.stdout + result.stderr
+
+    run("put", "todos", '{"id": "a", "n": 1}')
+    assert moto.keys(bucket_of(cli)) == ["kept/user-7/todos/a.json"]
+    assert "index n: ready" in run("declare", "todos", "--index", "n", "--wait")
+    question = ("query", "todos", "--where", '{"n": 1}', "--explain")
+    assert json.loads(run(*question))["plan"]["index"] == "n"
+    assert json.loads(run("reindex", "--json")) == [{"collection": "todos", "documents": 1}]
+    assert json.loads(run("gc", "--json"))[0]["entries_seen"] == 1
+    assert "ok      write" in run("doctor")
