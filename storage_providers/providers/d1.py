@@ -40,6 +40,7 @@ from storage_providers.providers._sql.write import collect_expired
 from storage_providers.resilience import Effect
 
 if TYPE_CHECKING:
+    from storage_providers._secrets import Secret
     from storage_providers.cloudflare.client import CloudflareClient
 
 __all__ = ["D1Provider"]
@@ -82,7 +83,7 @@ class D1Provider(Provider):
         *,
         account_id: str | None = None,
         database_id: str | None = None,
-        token: str | None = None,
+        token: Secret | str | None = None,
         client: CloudflareClient | None = None,
         binding: Any = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -141,8 +142,7 @@ class D1Provider(Provider):
                     raise
                 if refused.guard == writing.LANDED:
                     return await self._landed(plan)
-                if refused.kind == "no_such_table" and not first:
-                    self._database.forget()
+                if refused.kind == "no_such_table" and self._database.forget():
                     continue
                 failed = await conflicts.explain(self._database, plan, limits, refused, now)
                 if failed is not None:
@@ -301,9 +301,9 @@ class D1Provider(Provider):
                     raise
                 if refused.kind == "malformed_json":
                     await self._set_aside(asking.BrokenRows(spec.collection, []))
-                elif refused.kind == "no_such_table":
-                    self._database.forget()
-                elif refused.guard != declaring.CHANGED:
+                elif refused.guard != declaring.CHANGED and not (
+                    refused.kind == "no_such_table" and self._database.forget()
+                ):
                     raise
                 continue
             self._plans.clear()

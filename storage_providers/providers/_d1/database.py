@@ -160,11 +160,17 @@ class Database:
         (result,) = await self.run([statement], Effect.READ, "tables")
         return (tables - {_sql.quoted(found) for (found,) in result.rows}) | {name}
 
-    def forget(self) -> None:
-        """Believe nothing about tables any more: some were dropped, or the database restored."""
+    def forget(self) -> bool:
+        """Believe nothing about tables any more: some were dropped, or the database restored.
+
+        Returns:
+            Whether anything was believed; if not, making them all did not help.
+        """
+        believed = bool(self.tables) or self._landed_day >= 0
         self.tables.clear()
         self._landed_day = -1
         self._specs_read_ms, self._all_specs_known = 0, False
+        return believed
 
     # --- declarations --------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from storage_providers.cloudflare.d1 import D1Database, D1Transport
 from storage_providers.errors import ConfigurationError, UnsupportedOperationError
 
 if TYPE_CHECKING:
+    from storage_providers._secrets import Secret
     from storage_providers.cloudflare.client import CloudflareClient
 
 __all__ = ["reach", "time_travel"]
@@ -16,7 +17,7 @@ __all__ = ["reach", "time_travel"]
 def reach(
     account_id: str | None,
     database_id: str | None,
-    token: str | None,
+    token: Secret | str | None,
     client: CloudflareClient | None,
     binding: Any,
 ) -> tuple[D1Transport, CloudflareClient | None, bool]:
@@ -44,8 +45,10 @@ def reach(
     if account_id is None or token is None:
         missing = "account_id" if account_id is None else "token"
         raise ConfigurationError(f"{missing} is missing; give it, a client or a binding")
+    from storage_providers.cloudflare._http import need_httpx
     from storage_providers.cloudflare.client import CloudflareClient
 
+    need_httpx("D1Provider")
     owned = CloudflareClient(account_id=account_id, token=token)
     return D1Database(owned, database_id), owned, True
 
