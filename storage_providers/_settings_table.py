@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -163,8 +164,14 @@ def _key_prefix(value: Any) -> str:
 
 def _user_id(value: Any) -> str:
     text = _text(value)
+    if text != value:
+        # Cut off, two ids would be one user.
+        raise ValueError("begins or ends with a space")
     if "/" in text or text in (".", "..") or not text.isprintable():
         raise ValueError("may not hold '/' or be '.' or '..'")
+    if unicodedata.normalize("NFC", text) != text:
+        # R2 takes two spellings of a letter for one.
+        raise ValueError("is not in Unicode's NFC form")
     return text
 
 
@@ -217,6 +224,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         variable="CLOUDFLARE_R2_SECRET_ACCESS_KEY",
         parse=_secret,
         secret=True,
+    ),
+    Setting(
+        name="session_token", variable="CLOUDFLARE_R2_SESSION_TOKEN", parse=_secret, secret=True
     ),
     Setting(name="region", variable="CLOUDFLARE_R2_REGION", parse=_text, default="auto"),
     Setting(

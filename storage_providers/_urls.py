@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,9 +18,10 @@ from storage_providers.errors import ConfigurationError, UnsupportedOperationErr
 if TYPE_CHECKING:
     from storage_providers.base import Provider
 
-__all__ = ["SCHEMES", "Scheme", "build", "parse_url", "scheme_named"]
+__all__ = ["SCHEMES", "Scheme", "build", "parse_url", "scheme_named", "takes"]
 
 Arguments = tuple[Any, ...]
+Place = tuple[Arguments, dict[str, str]]
 
 
 class Scheme(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,22 +31,24 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True):
         factory: The provider's class as `module:name`, imported when first used; `None`: this
             version knows the scheme but has no such provider.
         example: A URL to show in errors.
-        arguments: Turns what follows the scheme, without the query, into the constructor's
-            positional arguments.
+        place: Turns what follows the scheme, without the query, into the constructor's positional
+            arguments, and options as text.
+        secrets: Options that are never taken from a URL.
     """
 
     factory: str | None
     example: str
-    arguments: Callable[[str], Arguments]
+    place: Callable[[str], Place]
+    secrets: frozenset[str] = frozenset()
 
 
-def _nothing(rest: str) -> Arguments:
+def _nothing(rest: str) -> Place:
     if rest.strip("/"):
         raise ConfigurationError("'memory:' takes nothing after the colon")
-    return ()
+    return (), {}
 
 
-def _file(rest: str) -> Arguments:
+def _file(rest: str) -> Place:
     """The path of `file:relative`, `file:/absolute` or `file:///absolute`, unescaped."""
     if "#" in rest:
         raise ConfigurationError("a path in a URL can't hold '#' as it is; write %23")
@@ -57,10 +61,7 @@ def _file(rest: str) -> Arguments:
                 "and file:///folder for an absolute one"
             )
         path = slash + path
-    try:
-        path = unquote(path, errors="strict")
-    except UnicodeDecodeError:
-        raise ConfigurationError("the URL's %-escapes are not UTF-8") from None
+    path = _unescaped(path)
     if not path or "\x00" in path:
         raise ConfigurationError("the URL names no path, or one with U+0000")
     if path == "~" or path.startswith("~/"):
@@ -68,33 +69,67 @@ def _file(rest: str) -> Arguments:
             path = str(Path(path).expanduser())
         except RuntimeError:
             raise ConfigurationError("the home folder that '~' stands for is not known") from None
-    return (path,)
+    return (path,), {}
 
 
-def _later(_rest: str) -> Arguments:
-    return ()
+def _bucket(rest: str) -> Place:
+    """The bucket and the prefix of `//bucket/prefix`, unescaped."""
+    host, _, prefix = rest.removeprefix("//").partition("/")
+    if "@" in host:
+        raise ConfigurationError(
+            "the URL holds credentials; they go into CLOUDFLARE_R2_ACCESS_KEY_ID and "
+            "CLOUDFLARE_R2_SECRET_ACCESS_KEY, in the environment or in .env"
+        )
+    if not rest.startswith("//") or not host:
+        raise ConfigurationError("the URL names no bucket; write r2://bucket or r2://bucket/prefix")
+    if not re.fullmatch(r"[a-z0-9-]+", host):
+        # Not repeated: it may be the beginning of credentials.
+        raise ConfigurationError(
+            "the URL names no bucket between // and /: names have 3 to 63 lower-case letters, "
+            "digits and hyphens"
+        )
+    if "#" in rest:
+        raise ConfigurationError("a prefix in a URL can't hold '#' as it is; write %23")
+    path = _unescaped(prefix.removesuffix("/"))
+    return (host,), {"prefix": path} if path else {}
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ConfigurationError("the URL's %-escapes are not UTF-8") from None
+
+
+def _later(_rest: str) -> Place:
+    return (), {}
 
 
 SCHEMES: Final[Mapping[str, Scheme]] = {
     "file": Scheme(
         factory="storage_providers.providers.local_file:LocalFileProvider",
         example="file:./valet-data",
-        arguments=_file,
+        place=_file,
     ),
     "sqlite": Scheme(
         factory="storage_providers.providers.sqlite:SQLiteProvider",
         example="sqlite:agents.db",
-        arguments=_file,
+        place=_file,
     ),
     "memory": Scheme(
         factory="storage_providers.providers.in_memory:InMemoryProvider",
         example="memory:",
-        arguments=_nothing,
+        place=_nothing,
     ),
-    "r2": Scheme(factory=None, example="r2://bucket/prefix", arguments=_later),
-    "kv": Scheme(factory=None, example="kv://namespace", arguments=_later),
-    "d1": Scheme(factory=None, example="d1://database", arguments=_later),
-    "hybrid": Scheme(factory=None, example="hybrid:", arguments=_later),
+    "r2": Scheme(
+        factory="storage_providers.providers.r2:CloudflareR2Provider",
+        example="r2://bucket/prefix",
+        place=_bucket,
+        secrets=frozenset({"access_key_id", "secret_access_key", "session_token"}),
+    ),
+    "kv": Scheme(factory=None, example="kv://namespace", place=_later),
+    "d1": Scheme(factory=None, example="d1://database", place=_later),
+    "hybrid": Scheme(factory=None, example="hybrid:", place=_later),
 }
 """Every scheme. A provider that is added replaces `factory=None` by its class."""
 
@@ -137,17 +172,22 @@ def parse_url(url: str) -> tuple[str, Arguments, dict[str, str]]:
         raise ConfigurationError("for a folder on a drive write file:///C:/folder")
     scheme = scheme_named(name.lower())
     place, question, query = rest.partition("?")
-    options: dict[str, str] = {}
+    arguments, options = scheme.place(place)
     if question:
         try:
             pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict")
         except ValueError:
             raise ConfigurationError("what follows '?' is not of the form name=value&…") from None
         for option, text in pairs:
+            if option in scheme.secrets:
+                raise ConfigurationError(
+                    f"{option!r} is no option of a URL, which is shown and stored where secrets "
+                    "must not be; set its variable in the environment or in .env"
+                )
             if option in options:
                 raise ConfigurationError(f"the option {option!r} is given twice in the URL")
             options[option] = text
-    return name.lower(), scheme.arguments(place), options
+    return name.lower(), arguments, options
 
 
 def build(
@@ -165,13 +205,7 @@ def build(
         ConfigurationError: An option is unknown, given twice, or not of its type.
         UnsupportedOperationError: This version has no provider for the scheme.
     """
-    module, _, attribute = cast(str, scheme_named(name).factory).partition(":")
-    factory: Callable[..., Provider] = getattr(importlib.import_module(module), attribute)
-    parameters = {
-        parameter.name: parameter.annotation
-        for parameter in inspect.signature(factory, eval_str=True).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    factory, parameters = _constructor(name)
     texts_known = [option for option, kind in parameters.items() if _readable(kind)]
     for given, known in ((texts, texts_known), (options, list(parameters))):
         unknown = [option for option in given if option not in known]
@@ -187,6 +221,38 @@ def build(
         )
     values = {option: _value(option, text, parameters[option]) for option, text in texts.items()}
     return factory(*arguments, **values, **options)
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether the constructor of a scheme's provider has an option.
+
+    Raises:
+        ConfigurationError: There is no such scheme.
+        UnsupportedOperationError: This version has no provider for it.
+    """
+    return option in _constructor(name)[1]
+
+
+def _constructor(name: str) -> tuple[Callable[..., Provider], dict[str, Any]]:
+    """The class of a scheme's provider, and its options with their types."""
+    module_name, _, attribute = cast(str, scheme_named(name).factory).partition(":")
+    module = importlib.import_module(module_name)
+    factory: Callable[..., Provider] = getattr(module, attribute)
+    return factory, {
+        parameter.name: _resolved(parameter.annotation, vars(module))
+        for parameter in inspect.signature(factory).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def _resolved(annotation: Any, names: dict[str, Any]) -> Any:
+    """What an annotation stands for; `object` if its types are imported for checkers alone."""
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, names)  # noqa: S307 - our own source, as `inspect` does it
+    except NameError:
+        return object
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from storage_providers import _opening
 from storage_providers import _settings_sources as sources
-from storage_providers import _urls
 from storage_providers._secrets import Secret
 from storage_providers._settings_sources import FileReport, SettingReport, SettingsReport
-from storage_providers._settings_table import DEFAULT, PROVIDERS, SETTINGS, display
+from storage_providers._settings_table import DEFAULT, SETTINGS, display
 from storage_providers.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -55,10 +54,12 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
         endpoint: R2's S3 endpoint; without it, made from `account_id`.
         access_key_id: R2's access key.
         secret_access_key: R2's secret key.
+        session_token: Belongs to R2's temporary credentials.
         region: R2's region.
         bucket_name: R2's bucket for documents.
         key_prefix: What keys in the bucket begin with; `{userId}` stands for `user_id`.
-        user_id: Whose documents they are, for `key_prefix`.
+        user_id: Whose documents they are. Every provider is confined to them: in a bucket by the
+            prefix, elsewhere by a scope of the same name.
         enable_sync: Whether devices are synchronised.
         sync_interval_ms: How often, milliseconds.
         api_token: Token of the Cloudflare API.
@@ -87,6 +88,7 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str | None = None
     access_key_id: Secret | None = None
     secret_access_key: Secret | None = None
+    session_token: Secret | None = None
     region: str = "auto"
     bucket_name: str = "mcp-server-valet-storage"
     key_prefix: str = "valet"
@@ -173,7 +175,7 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Every setting with its masked value and its origin, and what `check` would say."""
         found = sources.Found(
             values={setting.name: getattr(self, setting.name) for setting in SETTINGS},
-            origins={setting.name: self._origin(setting.name) for setting in SETTINGS},
+            origins={setting.name: self.origin(setting.name) for setting in SETTINGS},
             files=list(self.files),
             problems=self._problems(),
         )
@@ -188,7 +190,18 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigurationError: Some have none; the message names all their variables.
         """
-        _refuse(self._missing(names))
+        _refuse(self.missing(*names))
+
+    def missing(self, *names: str) -> list[str]:
+        """What `require` would say, as a list.
+
+        Args:
+            names: The settings.
+        """
+        variables = [_BY_NAME[name].variable for name in names if getattr(self, name) is None]
+        if not variables:
+            return []
+        return [f"set {' and '.join(variables)} in the environment or in .env"]
 
     def check(self) -> None:
         """Check that the chosen provider has what it needs and nothing contradicts it.
@@ -215,30 +228,30 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
         _refuse(self._prefix_problems())
         return self.key_prefix.replace("{userId}", self.user_id or "")
 
-    # --- helpers -------------------------------------------------------------------------------
+    def origin(self, name: str) -> str:
+        """Where a setting came from: `environment`, a file with its path, `argument`, `default`.
 
-    def _origin(self, name: str) -> str:
+        Args:
+            name: The setting.
+        """
         if name in self.origins:
             return self.origins[name]
         return DEFAULT if getattr(self, name) == _BY_NAME[name].default else _ARGUMENT
 
+    # --- helpers -------------------------------------------------------------------------------
+
     def _problems(self) -> list[str]:
+        own = self._prefix_problems() if self.user_id is not None else []
         if self.url is not None:
-            return []
-        problems = self._missing(self._requirements.get(self.provider, ()))
+            return own
+        problems = self.missing(*self._requirements.get(self.provider, ()))
         if self.provider == "cloudflare-r2":
             if self.r2_endpoint is None:
                 problems.append(
                     "set CLOUDFLARE_R2_ENDPOINT, or CLOUDFLARE_ACCOUNT_ID to have it made"
                 )
-            problems += self._account_problems() + self._prefix_problems()
-        return problems
-
-    def _missing(self, names: tuple[str, ...]) -> list[str]:
-        variables = [_BY_NAME[name].variable for name in names if getattr(self, name) is None]
-        if not variables:
-            return []
-        return [f"set {' and '.join(variables)} in the environment or in .env"]
+            return problems + self._account_problems() + self._prefix_problems()
+        return problems + own
 
     def _account_problems(self) -> list[str]:
         host = urlsplit(self.endpoint or "").hostname or ""
@@ -247,8 +260,8 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
         if host.partition(".")[0] == self.account_id.lower():
             return []
         return [
-            f"CLOUDFLARE_R2_ENDPOINT ({self._origin('endpoint')}) is of another account than "
-            f"CLOUDFLARE_ACCOUNT_ID ({self._origin('account_id')}); remove or change one"
+            f"CLOUDFLARE_R2_ENDPOINT ({self.origin('endpoint')}) is of another account than "
+            f"CLOUDFLARE_ACCOUNT_ID ({self.origin('account_id')}); remove or change one"
         ]
 
     def _prefix_problems(self) -> list[str]:
@@ -256,13 +269,13 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
         has_place = "{userId}" in self.key_prefix
         if has_place and self.user_id is None:
             return [
-                f"storage.cloudflare.keyPrefix ({self._origin('key_prefix')}) holds {{userId}}: "
+                f"storage.cloudflare.keyPrefix ({self.origin('key_prefix')}) holds {{userId}}: "
                 f"pass user_id or set {user}"
             ]
         if self.user_id is not None and not has_place:
             return [
-                f"user_id ({self._origin('user_id')}) has no place in keyPrefix "
-                f"({self._origin('key_prefix')}), so users would share their documents; set "
+                f"user_id ({self.origin('user_id')}) has no place in keyPrefix "
+                f"({self.origin('key_prefix')}), so users would share their documents; set "
                 f"{prefix} to something like user-{{userId}}, or remove {user}"
             ]
         return []
@@ -304,13 +317,15 @@ def open_provider(target: str | StorageSettings | None = None, **options: Any) -
 
     Args:
         target: A URL (`file:./folder`, `file:///folder`, `sqlite:agents.db`, `sqlite::memory:`,
-            `memory:`), with options of the provider's constructor behind `?`; or settings; or
-            nothing: then settings are read from everywhere, as `StorageSettings.load` does.
+            `memory:`, `r2://bucket/prefix`), with options of the provider's constructor behind
+            `?`; or settings; or nothing: then settings are read from everywhere, as
+            `StorageSettings.load` does. Credentials never stand in a URL, they come from there too.
         options: Options of the provider's constructor. Without `target` also settings, and
             `env_file` and `settings_file`.
 
     Returns:
-        The provider, to be used with `async with`.
+        The provider, to be used with `async with`. From settings with a `user_id` it is that
+        user's part alone.
 
     Raises:
         ConfigurationError: The URL or an option is wrong, or settings are missing, wrong or
@@ -323,28 +338,12 @@ def open_provider(target: str | StorageSettings | None = None, **options: Any) -
         options = {name: value for name, value in options.items() if name not in own}
         target = StorageSettings.load(**given)
     if isinstance(target, StorageSettings):
-        if target.url is None:
-            return _from_settings(target, options)
-        target = target.url
+        return _opening.from_settings(target, options)
     if not isinstance(target, str):
         raise ConfigurationError(
             f"a provider is opened from a URL or StorageSettings, not {type(target).__name__}"
         )
-    name, arguments, texts = _urls.parse_url(target)
-    return _urls.build(name, arguments, texts, options)
-
-
-def _from_settings(settings: StorageSettings, options: Mapping[str, Any]) -> Provider:
-    name = PROVIDERS[settings.provider]
-    _urls.scheme_named(name)
-    settings.check()
-    arguments: tuple[Any, ...] = ()
-    own: dict[str, Any] = {}
-    if name == "file":
-        arguments, own = (settings.data_path,), {"enable_backup": settings.enable_backup}
-    elif name == "sqlite":
-        arguments = (str(Path(settings.data_path) / "storage.db"),)
-    return _urls.build(name, arguments, {}, {**own, **options})
+    return _opening.from_url(target, options, lambda: StorageSettings.load(url=target))
 
 
 def _place_problems(found: sources.Found) -> list[str]:

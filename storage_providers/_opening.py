@@ -1,0 +1,127 @@
+"""From a URL or settings to a provider: what a service needs of the settings, and whose part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from storage_providers import _urls
+from storage_providers._settings_table import DEFAULT, PROVIDERS
+from storage_providers.errors import ConfigurationError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from storage_providers.base import Provider
+    from storage_providers.settings import StorageSettings
+
+__all__ = ["from_settings", "from_url"]
+
+_CREDENTIALS: Final = ("access_key_id", "secret_access_key", "session_token")
+_PLACE: Final = ("account_id", "jurisdiction", "endpoint_url")
+
+
+def from_url(
+    url: str, options: Mapping[str, Any], settings: Callable[[], StorageSettings]
+) -> Provider:
+    """Make the provider of a URL.
+
+    Args:
+        url: The URL.
+        options: Options of the constructor.
+        settings: Reads the settings, if credentials are needed.
+
+    Raises:
+        ConfigurationError: The URL, an option or a setting is wrong or missing.
+        UnsupportedOperationError: This version has no provider for the scheme.
+    """
+    name, arguments, texts = _urls.parse_url(url)
+    own: dict[str, Any] = {}
+    if name == "r2" and options.get("client") is None:
+        own = _r2_options(settings(), {*texts, *options})
+    return _urls.build(name, arguments, texts, {**own, **options})
+
+
+def from_settings(settings: StorageSettings, options: Mapping[str, Any]) -> Provider:
+    """Make the provider that settings name, confined to `user_id` if there is one.
+
+    Args:
+        settings: The settings.
+        options: Options of the constructor.
+
+    Raises:
+        ConfigurationError: Settings are missing, wrong or contradict each other.
+        UnsupportedOperationError: This version has no such provider.
+    """
+    if settings.url is not None:
+        settings.check()
+        return _confined(from_url(settings.url, options, lambda: settings), settings)
+    name = PROVIDERS[settings.provider]
+    _urls.scheme_named(name)
+    if name != "r2" or options.get("client") is None:
+        settings.check()
+    arguments: tuple[Any, ...] = ()
+    own: dict[str, Any] = {}
+    if name == "file":
+        arguments, own = (settings.data_path,), {"enable_backup": settings.enable_backup}
+    elif name == "sqlite":
+        arguments = (str(Path(settings.data_path) / "storage.db"),)
+    elif name == "r2":
+        if "prefix" in options:
+            raise ConfigurationError("the prefix is the setting key_prefix; leave out 'prefix'")
+        arguments, own = (settings.bucket_name,), {"prefix": settings.resolved_key_prefix()}
+        if options.get("client") is None:
+            own |= _r2_options(settings, set(options))
+        return _urls.build(name, arguments, {}, {**own, **options})
+    return _confined(_urls.build(name, arguments, {}, {**own, **options}), settings)
+
+
+def _confined(provider: Provider, settings: StorageSettings) -> Provider:
+    """The user's part of a provider, if the settings say whose; the prefix becomes its scope."""
+    if settings.user_id is None:
+        return provider
+    from storage_providers.layers import Scope
+
+    try:
+        for part in settings.resolved_key_prefix().split("/"):
+            provider = Scope(part).wrap(provider)
+    except InvalidArgumentError as error:
+        raise ConfigurationError(f"keyPrefix with user_id is no scope: {error.message}") from None
+    return provider
+
+
+def _r2_options(settings: StorageSettings, given: set[str]) -> dict[str, Any]:
+    """What an R2 provider takes from the settings, beside what it is given anyway.
+
+    Credentials that belong together are taken together or not at all, and so is the place.
+    """
+    own: dict[str, Any] = {}
+    problems: list[str] = []
+    if not given.intersection(_CREDENTIALS):
+        problems += settings.missing(*_CREDENTIALS[:2])
+        own |= {name: getattr(settings, name) for name in _CREDENTIALS}
+    if not given.intersection(_PLACE) and settings.endpoint is not None:
+        own["endpoint_url"] = settings.endpoint
+    elif not given.intersection(("account_id", "endpoint_url")):
+        own["account_id"] = settings.account_id
+        if settings.account_id is None and "jurisdiction" in given:
+            problems += settings.missing("account_id")
+        elif settings.account_id is None:
+            problems.append("set CLOUDFLARE_R2_ENDPOINT, or CLOUDFLARE_ACCOUNT_ID to have it made")
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+    if "region" not in given:
+        own["region"] = settings.region
+    is_set = any(settings.origin(name) != DEFAULT for name in ("max_retries", "base_delay_seconds"))
+    if is_set and "retry" not in given and _urls.takes("r2", "retry"):
+        own["retry"] = _retry(settings)
+    return own
+
+
+def _retry(settings: StorageSettings) -> Any:
+    from storage_providers.resilience import RetryPolicy
+
+    base = settings.base_delay_seconds
+    longest = max(base, RetryPolicy().max_delay_seconds)
+    return RetryPolicy(
+        attempts=settings.max_retries + 1, base_delay_seconds=base, max_delay_seconds=longest
+    )
