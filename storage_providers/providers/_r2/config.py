@@ -16,8 +16,9 @@ from storage_providers.resilience import CONCURRENCY
 
 __all__ = ["CONNECT_SECONDS", "DEADLINE_SECONDS", "READ_SECONDS", "Jurisdiction", "R2Config"]
 
-Jurisdiction: TypeAlias = Literal["eu", "fedramp"]
-"""Where data has to stay. Source: Cloudflare docs, r2/reference/data-location (read 2026-11)."""
+Jurisdiction: TypeAlias = Literal["eu", "fedramp", "us"]
+"""Where data has to stay. Source: Cloudflare docs, r2/reference/data-location, and its changelog of
+2026-08-17 for `us` (read 2026-11)."""
 
 CONNECT_SECONDS: Final = 10.0
 """How long connecting may take. Ours: three lost packets are resent within 7 s."""
@@ -35,7 +36,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 """Source: Cloudflare docs, r2/buckets/create-buckets (read 2026-11)."""
 
 _ACCOUNT = re.compile(r"[0-9a-fA-F]{32}")
-_JURISDICTIONS = (None, "eu", "fedramp")
+_JURISDICTIONS = (None, "eu", "fedramp", "us")
 
 
 class R2Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +112,7 @@ class R2Config(msgspec.Struct, frozen=True, kw_only=True):
         """The address of the service, without the bucket and without a `/` at its end."""
         if self.jurisdiction not in _JURISDICTIONS:
             raise ConfigurationError(
-                f"jurisdiction is {self.jurisdiction!r}; it is None, 'eu' or 'fedramp'"
+                f"jurisdiction is {self.jurisdiction!r}; it is None, 'eu', 'fedramp' or 'us'"
             )
         if self.endpoint_url is not None:
             if self.account_id is not None or self.jurisdiction is not None:

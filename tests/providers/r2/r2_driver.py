@@ -108,6 +108,17 @@ class Scripted:
         """What came, in order."""
         return [message.method for message in self.seen]
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._tasks)
+
+    async def has_seen(self, count: int) -> None:
+        """Wait until so many requests came."""
+        while len(self.seen) < count:
+            self.came.clear()
+            await self.came.wait()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

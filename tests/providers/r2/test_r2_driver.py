@@ -267,20 +267,25 @@ def test_no_more_is_in_flight_than_there_are_connections() -> None:
         async with Scripted(OK) as server, opened(server.endpoint, concurrency=3) as store:
             before = len(asyncio.all_tasks())
             puts = [put_of(str(number)) for number in range(20)]
-            both = asyncio.gather(store.put(puts), store.put(puts))
-            await both
-            assert server.most_in_flight == 3
-            assert len(server.seen) == 40
+            server.hold = asyncio.Event()
+            both = [asyncio.create_task(store.put(puts)) for _ in range(2)]
+            await server.has_seen(3)
+            for _ in range(50):  # Time for a fourth to come, if there were one.
+                await asyncio.sleep(0)
+            assert (server.in_flight, len(server.seen)) == (3, 3)
+            server.hold.set()
+            for task in both:
+                assert await task == ["v"] * 20
+            assert (server.most_in_flight, len(server.seen)) == (3, 40)
+
             server.hold = asyncio.Event()
             waiting = asyncio.create_task(store.put(puts))
-            server.came.clear()
-            await server.came.wait()
+            await server.has_seen(43)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            server.hold.set()
-            connections = len(server._tasks)
-            assert len(asyncio.all_tasks()) <= before + connections
+            # Beside the server's own, one for each connection that there ever was.
+            assert len(asyncio.all_tasks()) - before <= server.connections
 
     asyncio.run(main())
 
@@ -472,7 +477,7 @@ def test_endpoints(given: dict[str, Any], endpoint: str) -> None:
     assert R2Config(bucket="bucket", **given).endpoint() == endpoint
 
 
-WHERE = {"account_id": "a" * 32, "access_key_id": "k", "secret_access_key": "s"}
+WHERE: dict[str, Any] = {"account_id": "a" * 32, "access_key_id": "k", "secret_access_key": "s"}
 
 
 @pytest.mark.parametrize(
