@@ -10,7 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from storage_providers import Capabilities, InMemoryProvider, LocalFileProvider, SQLiteProvider
+from storage_providers import (
+    Capabilities,
+    CloudflareR2Provider,
+    InMemoryProvider,
+    LocalFileProvider,
+    SQLiteProvider,
+)
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/choosing-a-provider.md")
@@ -24,6 +30,12 @@ def declared() -> dict[str, Capabilities]:
         InMemoryProvider(),
         LocalFileProvider(root="unused"),
         SQLiteProvider(path="unused"),
+        CloudflareR2Provider(
+            "unused",
+            account_id="0" * 32,
+            access_key_id="unused",
+            secret_access_key="unused",  # noqa: S106 # nothing is opened
+        ),
     )
     return {type(provider).__name__: provider.capabilities for provider in providers}
 

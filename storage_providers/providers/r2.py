@@ -42,7 +42,7 @@ class CloudflareR2Provider(ObjectProvider):
         bucket: Name of the bucket.
         prefix: What all keys begin with, parts separated by `/`.
         account_id: The Cloudflare account; gives the endpoint.
-        jurisdiction: `eu` or `fedramp`, for a bucket that was made there.
+        jurisdiction: `eu`, `fedramp` or `us`, for a bucket that was made there.
         endpoint_url: The endpoint itself, instead of account and jurisdiction; https, except on
             this machine.
         access_key_id: Id of an R2 API token with "Object Read & Write" on the bucket.
