@@ -7,6 +7,7 @@ version again; listings are strongly consistent, of at most 1,000 lines, in the 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import unicodedata
 from bisect import bisect_right
@@ -37,6 +38,7 @@ from storage_providers.providers._objects import (
 )
 from storage_providers.providers._objects.keys import FolderLayout
 from storage_providers.providers._objects.provider import ObjectProvider
+from storage_providers.testing.conformance import ManualClock
 
 R = TypeVar("R")
 
@@ -309,3 +311,51 @@ def objects(
         prefix, service=store.limits.service, max_key_bytes=store.limits.max_key_bytes
     )
     return kind(store, layout, clock=clock, timing=timing)
+
+
+def turning(clock: ManualClock) -> Timing:
+    """Waiting that turns a clock by hand instead; no jitter, so that it can be reckoned with."""
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+        await asyncio.sleep(0)
+
+    return Timing(
+        monotonic=lambda: clock.seconds,
+        sleep=sleep,
+        jitter=lambda: 0.0,
+        now_ms=clock.clock.now_ms,
+    )
+
+
+class Fates:
+    """Lets the first requests that a test picks meet a fate, and all others be carried out.
+
+    Args:
+        pick: Which requests.
+        fates: What becomes of them, one after the other.
+    """
+
+    def __init__(self, pick: Callable[[Request], bool], *fates: Fate) -> None:
+        self.pick = pick
+        self.left = list(fates)
+
+    async def __call__(self, request: Request) -> Fate:
+        """The fate of a request."""
+        await asyncio.sleep(0)
+        return self.left.pop(0) if self.left and self.pick(request) else Fate.DONE
+
+
+def documents_put(request: Request) -> bool:
+    """Whether a request puts a document."""
+    return request.kind == "put" and "/." not in f"/{request.key}"
+
+
+def entries_put(request: Request) -> bool:
+    """Whether a request puts an index entry."""
+    return request.kind == "put" and request.is_entry
+
+
+def documents_deleted(request: Request) -> bool:
+    """Whether a request removes a document."""
+    return request.kind == "delete" and "/." not in f"/{request.key}"
