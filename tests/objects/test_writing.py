@@ -496,7 +496,7 @@ async def test_keys_that_do_not_fit_are_refused_at_once() -> None:
     async with place(STATUS, DUE) as p:
         p.store.calls.clear()
         long_id = "/" * 200  # Six bytes of an entry's key for each, as it stands upside down.
-        with pytest.raises(InvalidDocumentError, match="'status' is too long.* 1024"):
+        with pytest.raises(InvalidDocumentError, match=r"'status' is too long.* 1024"):
             await p.provider.put_items(THINGS, [{"id": "a"}, {"id": "b", "status": "é" * 170}])
         with pytest.raises(InvalidDocumentError, match="1024") as caught:
             await p.provider.put_items(THINGS, [{"id": "a"}, {"id": long_id}])
