@@ -450,7 +450,10 @@ def test_a_failure_in_the_background_is_told_and_tried_again(
             await first.declare(declared(STATUS))
         async with place.process(MemoryObjects) as second:
             await second.declared(THINGS)
-            await until(lambda: len(caplog.records) >= 2)
+            await until(lambda: len(caplog.records) >= 9)
+            waits = [record.args[-1] for record in caplog.records if isinstance(record.args, tuple)]
+            assert waits[:3] == [60, 120, 240]
+            assert waits[-1] == 3600
             assert "the diary" not in caplog.text
             assert "building the indexes of things failed (InvalidDocumentError)" in caplog.text
             await second.write([Delete(THINGS, "a"), Put(THINGS, {"id": "b", "status": "open"})])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final
@@ -41,7 +42,11 @@ LEASE_SECONDS: Final = 120
 """How long others leave a back-fill alone after it last told of progress. Ours."""
 
 LOOK_AGAIN_SECONDS: Final = 60
-"""How often the background looks whether an index is due, or a failure has passed. Ours."""
+"""How often the background looks whether something is due, and its wait after a failure, which
+doubles. Ours."""
+
+FAILED_SECONDS: Final = 3600
+"""The longest wait after failures in the background. Ours."""
 
 _LOGGER = logging.getLogger("storage_providers")
 
@@ -171,7 +176,8 @@ class Builder:
     def __init__(self, provider: ObjectProvider) -> None:
         self._provider = provider
         self._name = provider.clock.new_id()
-        self._noticed: dict[str, None] = {}
+        self._noticed: dict[str, float] = {}  # When to look at each, by the monotonic clock.
+        self._failures: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
 
     # --- in the background ---------------------------------------------------------------------
@@ -180,7 +186,7 @@ class Builder:
         """Take note of what is declared; an index that is being built is seen to."""
         if not _building(declaration):
             return
-        self._noticed[collection] = None
+        self._noticed.setdefault(collection, self._provider.timing.monotonic())
         if self._task is None or self._task.done():
             # A context of its own: its requests are not those of the call that it began in.
             self._task = asyncio.get_running_loop().create_task(
@@ -195,29 +201,38 @@ class Builder:
             await asyncio.wait([task])
 
     async def _run(self) -> None:
+        timing = self._provider.timing
         while self._noticed:
-            soonest = float(LOOK_AGAIN_SECONDS)
-            for collection in list(self._noticed):
-                wait = await self._try(collection)
-                if wait is None:
-                    self._noticed.pop(collection, None)
-                else:
-                    soonest = min(soonest, wait)
+            for collection, at in list(self._noticed.items()):
+                if at <= timing.monotonic():
+                    wait = await self._try(collection)
+                    if wait is None:
+                        del self._noticed[collection]
+                    else:
+                        self._noticed[collection] = timing.monotonic() + wait
             if self._noticed:
-                await self._provider.timing.sleep(soonest)
+                soonest = min(self._noticed.values()) - timing.monotonic()
+                # Others may be noticed meanwhile.
+                await timing.sleep(min(max(soonest, 0.0), LOOK_AGAIN_SECONDS))
 
     async def _try(self, collection: str) -> float | None:
         try:
-            return await self.step(collection, None)
+            wait = await self.step(collection, None)
         except StorageError as error:
+            self._failures[collection] += 1
+            # Some failures last until somebody mends a document; each attempt reads a page again.
+            doubled = LOOK_AGAIN_SECONDS * 2 ** min(self._failures[collection] - 1, 10)
+            wait = min(doubled, FAILED_SECONDS)
             _LOGGER.warning(
                 "%s: building the indexes of %s failed (%s); it is tried again in %d s",
                 self._provider.name,
                 collection,
                 type(error).__name__,
-                LOOK_AGAIN_SECONDS,
+                wait,
             )
-            return LOOK_AGAIN_SECONDS
+            return wait
+        del self._failures[collection]
+        return wait
 
     # --- when asked ----------------------------------------------------------------------------
 
