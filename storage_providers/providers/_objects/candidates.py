@@ -155,15 +155,16 @@ def proposal(
     layout: FolderLayout, collection: str, folder: str, entry: ObjectEntry
 ) -> Proposal | None:
     """What a line of the listing of a collection's folder says; `None`: it is no document."""
-    name = entry.key[len(folder) : -len(SUFFIX)]
+    name = entry.key[len(folder) :]
     escaped = name.startswith(ESCAPED)
     try:
         item_id = layout.id_at(folder, entry.key)
         if item_id is None:
             return None
         key = layout.document(collection, check_id(item_id))
-        if not escaped and name > item_id:
+        if not escaped and name > item_id + SUFFIX:
             raise ValueError("its turn is over where it is listed")
     except ValueError:
-        return Stranger(entry.key, "2" + name[1:] if escaped else value_key(name))
+        place = "2" + name[1:] if escaped else value_key(name.removesuffix(SUFFIX))
+        return Stranger(entry.key, place)
     return Candidate(item_id, key, value_key(item_id), entry.version)

@@ -80,6 +80,7 @@ class ById:
         self._first_id = _text_at(span.start)
         self._plain, self._escaped = deque[Proposal](), deque[Proposal]()
         self._displaced = dict[_Rank, Proposal]()
+        self._early = set[str]()
         begin = self._folder
         if rest != _DISPLACED:
             begin = layout.before_plain(self._folder, self._first_id)
@@ -105,7 +106,8 @@ class ById:
         if isinstance(found, Stranger):
             return found
         rest = ""
-        if self._displaced:
+        self._early = {place for place in self._early if place > found.place}
+        if self._early:
             rest = _DISPLACED
         elif not self._escaped and self._escaped_pages is None:
             rest = _NO_MORE_ESCAPED
@@ -152,8 +154,14 @@ class ById:
         self._queue(found, last_name)
 
     def _read(self, entries: Iterable[ObjectEntry]) -> list[Proposal]:
-        found = (proposal(self._layout, self._collection, self._folder, e) for e in entries)
-        return [each for each in found if each is not None]
+        found = list[Proposal]()
+        for entry in entries:
+            each = proposal(self._layout, self._collection, self._folder, entry)
+            if each is not None:
+                found.append(each)
+                if isinstance(each, Candidate) and each.key != entry.key:
+                    self._early.add(each.place)
+        return found
 
     def _probe(self, item_id: str) -> Proposal:
         key = self._layout.document(self._collection, item_id)
@@ -183,7 +191,7 @@ class ById:
         self._queue_escaped(lines.entries)
 
     def _queue_escaped(self, entries: Iterable[ObjectEntry]) -> None:
-        for each in self._read(entries):
+        for each in sorted(self._read(entries), key=_rank):
             if each.place >= self._span.stop:
                 self._escaped_pages = None
             elif each.place >= self._span.start:
