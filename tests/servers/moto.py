@@ -24,6 +24,9 @@ __all__ = ["MotoS3"]
 ACCOUNT: Final = "123456789012"
 """The account that moto gives to everybody."""
 
+_NUMBERS = itertools.count()
+"""Names of buckets: all servers of a process share what they hold."""
+
 
 class MotoS3:
     """A running server. It takes any credentials.
@@ -49,7 +52,6 @@ class MotoS3:
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
         self._thread.start()
-        self._numbers = itertools.count()
         self._backend = s3_backends[ACCOUNT]["aws"]
 
     def _serve(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -63,7 +65,7 @@ class MotoS3:
 
     def make_bucket(self, name: str = "") -> str:
         """Make an empty bucket; returns its name, which is invented if none is given."""
-        name = name or f"bucket-{next(self._numbers)}"
+        name = name or f"bucket-{next(_NUMBERS)}"
         with self._turn:
             self._backend.create_bucket(name, region_name="us-east-1")
         return name

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aioboto3
+import aioboto3  # type: ignore[import-untyped]
 import pytest
-from aiobotocore.config import AioConfig
+from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
 
 from storage_providers import CloudflareR2Provider
 from storage_providers._requests import tallied
@@ -487,7 +487,7 @@ WHERE: dict[str, Any] = {"account_id": "a" * 32, "access_key_id": "k", "secret_a
         ({"bucket": "a/b"}, "bucket is"),
         ({"account_id": "short"}, "account_id"),
         ({"account_id": None}, "account_id"),
-        ({"jurisdiction": "us"}, "jurisdiction"),
+        ({"jurisdiction": "moon"}, "jurisdiction"),
         ({"endpoint_url": "https://example.com"}, "must not be"),
         ({"account_id": None, "endpoint_url": "http://example.com"}, "plain http"),
         ({"account_id": None, "endpoint_url": "ftp://example.com"}, "no URL"),
