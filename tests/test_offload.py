@@ -27,6 +27,7 @@ from storage_providers.layers._offload.layout import Layout, join
 from storage_providers.protocol import (
     Capabilities,
     CollectionSpec,
+    Delete,
     IfVersion,
     Item,
     Patch,
@@ -343,6 +344,8 @@ def test_a_patch_beside_the_large_fields_stores_no_object() -> None:
         item = await place.top.update_item("todos", "a", {"n": 2})
         assert (item.document["content"], item.document["n"]) == (LARGE, 2)
         assert place.beside.verbs == ["read"]
+        await place.top.update_item("todos", "a", {"new": {"x": 1}})
+        assert (await read(place.top)).document["new"] == {"x": 1}
         assert len(await place.object_ids()) == 1
         await place.top.update_item("todos", "a", {"content": LARGE + "!"})
         assert (await read(place.top)).document["content"] == LARGE + "!"
@@ -510,6 +513,38 @@ def test_without_conditional_writes_split_documents_are_not_patched() -> None:
         assert (await read(top, "b")).document["n"] == 2
 
     run(play, main=WeakProvider(), fields="content")
+
+
+@pytest.mark.parametrize("main", [InMemoryProvider, WeakProvider])
+def test_patches_that_a_provider_never_takes_are_not_tried_for_long(
+    main: type[InMemoryProvider],
+) -> None:
+    """A refusal that has nothing to do with what left is told at the second attempt."""
+
+    class Stubborn(Layer):
+        async def _write(self, batch: Sequence[Write]) -> list[Item | None]:
+            if len(batch) > 1 and not self.capabilities.atomic_batch:
+                error = UnsupportedOperationError("no patches here", index=1)
+                raise BatchError("1 of 2", results=[None, error])
+            for index, write in enumerate(batch):
+                if isinstance(write, Patch):
+                    raise UnsupportedOperationError("no patches here", index=index)
+            return await super()._write(batch)
+
+    async def playing() -> None:
+        recorder = Recorder()
+        layer = Offload(objects=InMemoryProvider(), over_bytes=100, fields="content")
+        async with compose(layer, recorder, Stubborn(), provider=main()) as top:
+            await top.put_item("todos", {"id": "a"})
+            with pytest.raises(UnsupportedOperationError, match="no patches here"):
+                await top.update_item("todos", "a", {"n": 1})
+            assert recorder.verbs.count("write") == 3
+            batch: list[Write] = [Delete("todos", "b"), Patch("todos", "a", {"n": 1})]
+            with pytest.raises((UnsupportedOperationError, BatchError), match="no patches here"):
+                await top.write(batch)
+            assert recorder.verbs.count("write") == 5
+
+    asyncio.run(playing())
 
 
 # --- what can't be asked -------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -23,16 +23,21 @@ from storage_providers.errors import (
     UnsupportedOperationError,
     VersionMismatchError,
 )
-from storage_providers.layers import Layer, Offload, compose
+from storage_providers.layers import Layer, Offload, Scope, compose
 from storage_providers.layers._offload import upkeep
 from storage_providers.layers._offload.objects import made_at_ms, owner_of
 from storage_providers.layers.offload import Collected
 from storage_providers.protocol import Address, Capabilities, Delete, Item, Put, Write
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.providers.local_file import LocalFileProvider
+from storage_providers.providers.r2 import CloudflareR2Provider
+from storage_providers.providers.sqlite import SQLiteProvider
 from storage_providers.testing.conformance import ManualClock
 from storage_providers.testing.faults import Cancel, Fail, Faults, LoseAnswer, Recorder
 from tests.test_conformance import WeakProvider
+
+if TYPE_CHECKING:
+    from tests.servers.moto import MotoS3
 
 LARGE = "large \u20ac " * 100
 HOUR = 3600.0
@@ -620,3 +625,40 @@ def test_nothing_is_asked_twice_when_nothing_ever_left() -> None:
         assert recorder.verbs.count("read") == 2
 
     run(play, recorder)
+
+
+def test_a_bucket_of_objects_beside_a_database(moto: MotoS3, moto_bucket: str) -> None:
+    """Documents in SQLite and objects in R2: written, patched, read, damaged, collected."""
+    clock = ManualClock()
+    bucket = CloudflareR2Provider(
+        moto_bucket,
+        prefix="app",
+        endpoint_url=moto.endpoint,
+        access_key_id="key",
+        secret_access_key="secret",
+        clock=clock.clock,
+    )
+
+    async def play() -> None:
+        layer = Offload(objects=bucket, over_bytes=100, fields="content")
+        database = SQLiteProvider(":memory:", clock=clock.clock)
+        async with compose(Scope("user-7"), layer, provider=database) as top:
+            ids = ["a/b", "..", "\u20ac", "x" * 300]
+            await top.put_items("todos", [{"id": each, "content": LARGE} for each in ids])
+            await top.update_items("todos", {each: {"n": 1} for each in ids})
+            texts = [item.document["content"] async for item in top.find_items("todos")]
+            assert texts == [LARGE] * 4
+            await top.update_item("todos", "..", {"content": "again" * 100})
+            await top.delete_item("todos", "a/b")
+            clock.advance(2 * HOUR)
+            assert await layer.collect() == Collected(objects=5, removed=2)
+            found = {item.id: item.document["content"] async for item in top.find_items("todos")}
+            assert found == {"..": "again" * 100, "\u20ac": LARGE, "x" * 300: LARGE}
+            keys = moto.keys(moto_bucket)
+            assert len(keys) == 3
+            assert all(key.startswith("app/offloaded/") and "/user-7/todos/" in key for key in keys)
+            moto.plant(moto_bucket, {keys[0]: b"spoilt"})
+            page = await top.list_items("todos")
+            assert (len(page.items), len(page.corrupt)) == (2, 1)
+
+    asyncio.run(play())

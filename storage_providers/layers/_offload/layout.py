@@ -1,8 +1,8 @@
 """Which fields of a document leave it, and how the two halves become one again.
 
-The half that leaves is the document with `0` in the place of every value that stays: so it is never
-larger than the document, it keeps the order of the fields, and it does not change when only the
-values that stay do.
+The half that leaves is the document with `0` in the place of every value that stays, up to the last
+that leaves: so it is never larger than the document, it keeps the order of the fields, and it does
+not change when only the values that stay do, or new ones come behind.
 """
 
 from __future__ import annotations
@@ -81,31 +81,40 @@ class Layout(msgspec.Struct, frozen=True, omit_defaults=True):
         """
         divide = _Divide(frozenset(self._paths), self.fields is not None, over_bytes)
         stays, leaves = divide(_decode(body), ())
-        return (_encode(stays), _encode(leaves)) if divide.moved else None
+        return (_encode(stays), _encode(leaves)) if leaves else None
 
 
 class _Divide:
-    """One division of a document, which notes whether anything left."""
+    """How one document is divided."""
 
     def __init__(self, paths: frozenset[Path], named_leave: bool, over_bytes: int) -> None:
         self.paths = paths
         self.parents = {path[:length] for path in paths for length in range(1, len(path))}
         self.named_leave = named_leave
         self.over_bytes = over_bytes
-        self.moved = False
 
     def __call__(self, fields: dict[str, msgspec.Raw], above: Path) -> tuple[Fields, Fields]:
         stays: Fields = {}
         leaves: Fields = {}
+        waiting: list[str] = []
+        here: msgspec.Raw | Fields | None
+        away: msgspec.Raw | Fields | None
         for name, value in fields.items():
             path = (*above, name)
             if self._leaves(path, value):
-                leaves[name] = value
-                self.moved = True
+                here, away = None, value
             elif path in self.parents and path not in self.paths and _is_object(value):
-                stays[name], leaves[name] = self(_decode(value), path)
+                here, away = self(_decode(value), path)
             else:
-                stays[name], leaves[name] = value, _STAYS
+                here, away = value, None
+            if here is not None:
+                stays[name] = here
+            if not away:
+                waiting.append(name)
+                continue
+            leaves |= dict.fromkeys(waiting, _STAYS)
+            leaves[name] = away
+            waiting.clear()
         return stays, leaves
 
     def _leaves(self, path: Path, value: msgspec.Raw) -> bool:
@@ -133,7 +142,7 @@ def _joined(stays: dict[str, msgspec.Raw], leaves: dict[str, msgspec.Raw]) -> Fi
             whole[name] = _joined(_decode(here), _decode(away))
         else:
             whole[name] = here
-    return whole
+    return whole | {name: here for name, here in stays.items() if name not in whole}
 
 
 def _is_object(value: msgspec.Raw) -> bool:

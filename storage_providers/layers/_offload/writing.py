@@ -51,13 +51,18 @@ class Writer:
         self._namespace = namespace
 
     async def write(
-        self, batch: Sequence[Write], deadline: float | None = None
+        self,
+        batch: Sequence[Write],
+        deadline: float | None = None,
+        refused: frozenset[int] = frozenset(),
     ) -> list[Item | None]:
         """Carry out a batch, its patches again and again if need be.
 
         Args:
             batch: The writes.
             deadline: Until when to try, by the loop's time.
+            refused: Patches that were refused as they are; if they are sent so again, and refused
+                again, it was not because somebody had split the document.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATCH_SECONDS if deadline is None else deadline
@@ -65,7 +70,8 @@ class Writer:
         ready: dict[int, Put] = {}
         attempt = 0
         while True:
-            wanted = {**plans, **await self._patcher.plans(batch)}
+            patched = await self._patcher.plans(batch)
+            wanted, stuck = {**plans, **patched}, refused - patched.keys()
             # What the puts leave is stored once, however often the patches are tried.
             new = {at: plan for at, plan in wanted.items() if at not in ready}
             stored = {**ready, **dict(zip(new, await self._stored(new), strict=True))}
@@ -79,15 +85,23 @@ class Writer:
                     result if isinstance(result, StorageError) else _whole(wanted.get(at), result)
                     for at, result in enumerate(error.results)
                 ]
-                raced = [at for at, write in enumerate(batch) if lost_race(write, results[at])]
+                raced = [
+                    at
+                    for at, write in enumerate(batch)
+                    if at not in stuck and lost_race(write, results[at])
+                ]
                 if not raced or loop.time() >= deadline:
                     raise _batch_error(results) from error
                 await self._pause(attempt)
-                return await self._again(batch, results, raced, deadline)
+                sent = frozenset(n for n, at in enumerate(raced) if at not in patched)
+                return await self._again(batch, results, raced, deadline, sent)
             except StorageError as error:
                 at = 0 if len(batch) == 1 else error.index
-                if at is None or not lost_race(batch[at], error) or loop.time() >= deadline:
+                if at is None or at in stuck or not lost_race(batch[at], error):
                     raise
+                if loop.time() >= deadline:
+                    raise
+                refused = frozenset({at} - patched.keys())
             await self._pause(attempt)
             attempt += 1
 
@@ -97,11 +111,12 @@ class Writer:
         results: list[Item | StorageError | None],
         raced: Sequence[int],
         deadline: float,
+        refused: frozenset[int],
     ) -> list[Item | None]:
         """Try patches again whose documents others changed, where the rest of the batch landed."""
         outcomes: Sequence[Item | StorageError | None]
         try:
-            outcomes = await self.write([batch[at] for at in raced], deadline)
+            outcomes = await self.write([batch[at] for at in raced], deadline, refused)
         except BatchError as error:
             outcomes = error.results
         except StorageError as error:
