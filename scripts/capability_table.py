@@ -13,6 +13,7 @@ import msgspec
 from storage_providers import (
     Capabilities,
     CloudflareR2Provider,
+    D1Provider,
     InMemoryProvider,
     LocalFileProvider,
     SQLiteProvider,
@@ -36,6 +37,7 @@ def declared() -> dict[str, Capabilities]:
             access_key_id="unused",
             secret_access_key="unused",  # noqa: S106 # nothing is opened
         ),
+        D1Provider(account_id="0" * 32, database_id="unused", token="unused"),  # noqa: S106 # as above
     )
     return {type(provider).__name__: provider.capabilities for provider in providers}
 

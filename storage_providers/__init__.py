@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         VersionPage,
         Write,
     )
+    from storage_providers.providers.d1 import D1Provider
     from storage_providers.providers.in_memory import InMemoryProvider
     from storage_providers.providers.local_file import LocalFileProvider
     from storage_providers.providers.r2 import CloudflareR2Provider
@@ -95,6 +96,7 @@ _HOMES = {
         LegacyRecord LegacySource Page Patch Presence Put Query QueryStatistics
         StorageProvider VersionPage Write
     """,
+    "providers.d1": "D1Provider",
     "providers.in_memory": "InMemoryProvider",
     "providers.local_file": "LocalFileProvider",
     "providers.r2": "CloudflareR2Provider",
@@ -123,6 +125,7 @@ __all__ = [
     "CorruptArchiveError",
     "CorruptItemError",
     "CorruptItemWarning",
+    "D1Provider",
     "DeadlineExceededError",
     "Delete",
     "DocumentTooLargeError",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from storage_providers.testing.conformance import Backend, ProviderConformance
+from storage_providers.testing.conformance import Backend, ProviderConformance, count_cases
+from tests.providers.d1.test_d1_local import LocalBackend
 from tests.providers.d1.workerd import FaultyBackend, WorkerdBackend
 from tests.servers.emulator import Emulator
 
@@ -23,3 +26,10 @@ class TestBrokenLine(ProviderConformance):
     @pytest.fixture
     def backend(self, cloudflare: Emulator) -> Backend:
         return FaultyBackend(cloudflare)
+
+
+def test_no_case_disappears_unnoticed(cloudflare: Emulator, tmp_path: Path) -> None:
+    """On workerd run as many cases as on the stand-in, whose number is held fixed."""
+    expected = count_cases(ProviderConformance, LocalBackend(tmp_path))
+    assert count_cases(TestWorkerd, WorkerdBackend(cloudflare)) == expected
+    assert count_cases(TestBrokenLine, FaultyBackend(cloudflare)) == expected

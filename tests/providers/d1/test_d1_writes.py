@@ -279,7 +279,7 @@ def test_answers_that_stay_lost_are_said_to_be() -> None:
 
 
 def test_tokens_of_batches_do_not_pile_up() -> None:
-    """Three days of them are kept, and dropping a day's costs no rows."""
+    """Those of older days are dropped with their table, which costs no rows."""
 
     async def play() -> None:
         clock = ManualClock()
