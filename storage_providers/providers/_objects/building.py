@@ -221,7 +221,7 @@ class Builder:
         except StorageError as error:
             self._failures[collection] += 1
             # Some failures last until somebody mends a document; each attempt reads a page again.
-            doubled = LOOK_AGAIN_SECONDS * 2 ** min(self._failures[collection] - 1, 10)
+            doubled = LOOK_AGAIN_SECONDS * 2.0 ** min(self._failures[collection] - 1, 10)
             wait = min(doubled, FAILED_SECONDS)
             _LOGGER.warning(
                 "%s: building the indexes of %s failed (%s); it is tried again in %d s",

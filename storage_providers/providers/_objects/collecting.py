@@ -7,7 +7,7 @@ is garbage, once it is so old that no write can be on its way that needs it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -139,20 +139,23 @@ async def _delete(provider: ObjectProvider, keys: Sequence[str]) -> list[Storage
     """Remove objects, those that are refused for the rate again after a while."""
     results: dict[str, StorageError | None] = {}
     deadline = Deadline(RETRY_SECONDS, provider.timing)
-    rest, attempt = list(keys), 0
+    rest: list[str] = list(keys)
+    attempt = 0
     while rest:
-        results.update(zip(rest, await provider.store.delete(rest), strict=True))
+        try:
+            results.update(zip(rest, await provider.store.delete(rest), strict=True))
+        except StorageError as error:
+            results.update(dict.fromkeys(rest, error))
         attempt += 1
-        limited = {
-            key: result for key in rest if isinstance(result := results[key], RateLimitedError)
-        }
-        waits = [
-            retry_seconds(error, attempt, provider.timing.jitter()) for error in limited.values()
-        ]
-        longest = max((wait for wait in waits if wait is not None), default=0.0)
+        rest = [key for key in rest if isinstance(results[key], RateLimitedError)]
+        longest = 0.0
+        for key in rest:
+            error = results[key]
+            assert error is not None
+            wait = retry_seconds(error, attempt, provider.timing.jitter())
+            longest = max(longest, wait or 0.0)
         if longest >= deadline.remaining_seconds:
             break
-        rest = list(limited)
         if rest:
             await provider.timing.sleep(longest)
     return list(results.values())
@@ -235,7 +238,7 @@ class _Collector:
             except ValueError:
                 continue  # Not as this SDK writes them, so not its to remove.
             by_id.setdefault(entry.id, []).append(entry)
-        ids, garbage = list(by_id), list[str]()
+        ids, garbage, doubles = list(by_id), list[str](), dict[str, str]()
         for start in range(0, len(ids), READ_TOGETHER):
             some = ids[start : start + READ_TOGETHER]
             documents = await read_all(
@@ -243,8 +246,20 @@ class _Collector:
                 [self._provider.layout.document(collection, item_id) for item_id in some],
             )
             for item_id, stored in zip(some, documents, strict=True):
-                garbage += _unneeded(collection, keys, by_id[item_id], stored)
-        return garbage
+                unneeded, doubled = _judged(collection, keys, by_id[item_id], stored)
+                garbage += unneeded
+                doubles.update(doubled)
+        return garbage + await self._doubles(doubles)
+
+    async def _doubles(self, doubles: Mapping[str, str]) -> list[str]:
+        """Of entries, with that of the document's own token, those whose other is there."""
+        own = list(dict.fromkeys(doubles.values()))
+        there: set[str] = set()
+        for start in range(0, len(own), READ_TOGETHER):
+            some = own[start : start + READ_TOGETHER]
+            found = await read_all(self._provider.store, some)
+            there.update(key for key, stored in zip(some, found, strict=True) if stored is not None)
+        return [key for key, other in doubles.items() if other in there]
 
     async def remove_expired(self, collection: str) -> None:
         """Remove the expired documents of a collection, and their entries."""
@@ -273,24 +288,31 @@ class _Collector:
         self.report.entries_removed += await _remove(provider, entries)
 
 
-def _unneeded(
+def _judged(
     collection: str, keys: IndexKeys, entries: Sequence[IndexEntry], stored: StoredObject | None
-) -> list[str]:
-    """Of the entries that name a document those that it does not need."""
+) -> tuple[list[str], dict[str, str]]:
+    """Judge the entries that name one document by what it is now.
+
+    Returns:
+        Those that it does not need; and those that it does not need if it has its own for the same
+        value, with their keys.
+    """
     if stored is None:
-        return [entry.key for entry in entries]
+        return [entry.key for entry in entries], {}
     try:
         document = to_item(collection, entries[0].id, stored)[0].document
     except CorruptItemError:
-        return []  # When it is mended, they may be its own.
+        return [], {}  # When it is mended, they may be its own.
     needed, token = set(keys.values_of(document)), token_of(stored)
-    # Of several for the same value the document's own stays, if it is among them.
-    own = {entry.values for entry in entries if entry.token == token}
-    return [
-        entry.key
-        for entry in entries
-        if entry.values not in needed or (entry.values in own and entry.token != token)
-    ]
+    tail = keys.id_key(entries[0].id) + token
+    return (
+        [entry.key for entry in entries if entry.values not in needed],
+        {
+            entry.key: keys.folder + entry.values + tail
+            for entry in entries
+            if entry.values in needed and entry.token != token
+        },
+    )
 
 
 async def collect_garbage(
