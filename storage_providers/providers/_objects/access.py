@@ -199,7 +199,7 @@ def _arrangement(
 ) -> Arrangement:
     goal, fields = list(goal), cut([*keys.orders, Order(ID, keys.ids_descending)])
     if goal == goal_of(fields[leading:] or fields[-1:], conditions):
-        return "listed" if listings == 1 else "merged"
+        return "listed" if listings <= 1 else "merged"
     if keys.index.each:
         return "sorted"
     if goal == goal_of(fields, conditions):
