@@ -11,7 +11,7 @@ from storage_providers import CollectionSpec, Index
 from storage_providers._clock import Clock
 from storage_providers.errors import StorageError
 from storage_providers.maintenance import Check
-from storage_providers.protocol import ANY
+from storage_providers.protocol import ANY, IfVersion
 from storage_providers.providers._objects import ObjectPut
 from storage_providers.providers._objects.checking import (
     check_indexes,
@@ -35,6 +35,15 @@ class Blind(MemoryStore):
 
     def _keep(self, put: ObjectPut) -> str | StorageError:
         return super()._keep(msgspec.structs.replace(put, condition=ANY))
+
+
+class HalfBlind(MemoryStore):
+    """A service that looks at no version where there is nothing, as MinIO once did."""
+
+    def _keep(self, put: ObjectPut) -> str | StorageError:
+        if put.key not in self.objects and isinstance(put.condition, IfVersion):
+            put = msgspec.structs.replace(put, condition=ANY)
+        return super()._keep(put)
 
 
 def test_every_right_is_tried_and_nothing_stays() -> None:
@@ -76,9 +85,10 @@ def test_a_right_that_is_missing(kind: str, fate: Fate, bad: dict[str, str]) -> 
     assert store.keys() == [] or kind == "delete"
 
 
-def test_a_service_without_conditions_is_found_out() -> None:
-    """A server that accepts every put would lose concurrent changes, so it fails the check."""
-    store = Blind()
+@pytest.mark.parametrize("service", [Blind, HalfBlind])
+def test_a_service_without_conditions_is_found_out(service: type[MemoryStore]) -> None:
+    """A server that accepts what it should refuse would lose changes, so it fails the check."""
+    store = service()
     checks = tried(store)
     assert not checks["conditions"].ok
     assert "If-Match" in checks["conditions"].detail

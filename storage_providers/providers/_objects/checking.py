@@ -97,6 +97,7 @@ class _Trial:
         self._clock = clock
         self._prefix = layout.prefix
         self.key = layout.document(SCRATCH, f"probe-{clock.new_id()}")
+        self._absent = layout.document(SCRATCH, f"probe-{clock.new_id()}")
 
     async def list(self) -> str:
         """List one line of what is there."""
@@ -114,7 +115,8 @@ class _Trial:
     async def write(self) -> str:
         """Write the trial object and find it, by reading and listing."""
         data = b'{"id":"probe"}'
-        await self._put(data, IF_ABSENT if self._store.limits.conditional_put else ANY)
+        conditional = self._store.limits.conditional_put
+        await self._put(self.key, data, IF_ABSENT if conditional else ANY)
         (found,) = await self._store.get([self.key])
         if isinstance(found, StorageError):
             raise found
@@ -127,32 +129,39 @@ class _Trial:
 
     async def conditions(self) -> str:
         """See that the service judges conditions; one that does not loses concurrent writes."""
-        for condition in (IF_ABSENT, IfVersion(NO_VERSION)):
+        # The last is what some servers forget: minio/minio issue 21526 (2025-08).
+        for what, key, condition in (
+            ("to be absent", self.key, IF_ABSENT),
+            ("to have another version", self.key, IfVersion(NO_VERSION)),
+            ("to be there", self._absent, IfVersion(NO_VERSION)),
+        ):
             try:
-                await self._put(b"{}", condition)
+                await self._put(key, b"{}", condition)
             except ConflictError:
                 continue
             raise UnsupportedOperationError(
-                f"a put was accepted though its condition {condition} did not hold: concurrent "
-                "writers would lose changes; use a server that judges If-Match and If-None-Match"
+                f"a put was accepted that asked for the object {what}, which it was not: "
+                "concurrent writers would lose changes; use a server that judges If-Match and "
+                "If-None-Match"
             )
         return "conditions of puts are judged"
 
-    async def _put(self, data: bytes, condition: Condition) -> None:
+    async def _put(self, key: str, data: bytes, condition: Condition) -> None:
         metadata = Metadata(token=new_token(self._clock))
-        put = ObjectPut(key=self.key, data=data, metadata=metadata, condition=condition)
+        put = ObjectPut(key=key, data=data, metadata=metadata, condition=condition)
         (result,) = await self._store.put([put])
         if isinstance(result, StorageError):
             raise result
 
     async def delete(self) -> str:
-        """Remove the trial object and see that it is gone."""
-        (error,) = await self._store.delete([self.key])
-        if error is not None:
-            raise error
-        (found,) = await self._store.get([self.key])
-        if found is not None and not isinstance(found, StorageError):
-            raise StorageError(f"the trial object {self.key!r} is still there; remove it")
+        """Remove what was written, or may have been, and see that it is gone."""
+        keys = [self.key, self._absent]
+        for error in await self._store.delete(keys):
+            if error is not None:
+                raise error
+        for key, found in zip(keys, await self._store.get(keys), strict=True):
+            if found is not None and not isinstance(found, StorageError):
+                raise StorageError(f"the trial object {key!r} is still there; remove it")
         return "the trial object is removed"
 
 
