@@ -558,6 +558,46 @@ def test_two_processes_agree_on_where_objects_go() -> None:
     run(play, Yielding())
 
 
+def test_two_rules_that_come_at_once_are_both_kept() -> None:
+    """Neither of two programs overwrites what the other needs to be known."""
+
+    async def play(place: Place) -> None:
+        def layer(*fields: str) -> Provider:
+            offload = Offload(objects=place.objects, over_bytes=100, fields=fields)
+            return compose(offload, Yielding(), provider=place.main)
+
+        await place.put("a")
+        async with asyncio.TaskGroup() as group:
+            for name in ("x", "y", "z"):
+                document = {"id": name, name: LARGE}
+                group.create_task(layer(name).put_item("todos", document))
+        for name in ("content", "x", "y", "z"):
+            with pytest.raises(UnsupportedOperationError, match=f"'{name}'"):
+                await layer("other").count_items("todos", where={name: "v"})
+
+    run(play)
+
+
+def test_objects_are_named_by_their_documents() -> None:
+    """Where there is room; so a collection need not read them to know whose they are."""
+    recorder = Recorder()
+
+    async def play(place: Place) -> None:
+        ids = ["a/b", "x" * (512 - 37)]
+        await place.put(*ids)
+        named = {address.id.rpartition(":")[0] for address in await place.addresses()}
+        assert named == set(ids)
+        recorder.calls.clear()
+        await place.layer.collect(older_than_seconds=0)
+        place.clock.advance(1)
+        await place.layer.collect(older_than_seconds=0)
+        assert set(recorder.verbs) == {"collections", "versions"}
+        await place.put("y" * (512 - 36))
+        assert "" in {address.id.rpartition(":")[0] for address in await place.addresses()}
+
+    run(play, aside=[recorder])
+
+
 def test_resettling_needs_conditional_writes_and_readable_documents() -> None:
     """It is refused, or fails with the earlier rules in force."""
 
