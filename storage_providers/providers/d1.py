@@ -215,7 +215,9 @@ class D1Provider(Provider):
             except MissingSideTableError:
                 # Another process changed a declaration within the last minute.
                 for query in queries:
-                    self._remember(query.collection, await self._declared_anew(query.collection))
+                    scope, name = check_collection(query.collection)
+                    spec = await self._database.read_spec(name, scope)
+                    self._remember(query.collection, spec)
                 continue
             except D1StatementError as error:
                 if error.kind != "malformed_json":
@@ -313,12 +315,7 @@ class D1Provider(Provider):
 
     async def _declared(self, collection: str) -> CollectionSpec | None:
         scope, name = check_collection(collection)
-        known = self._database.known_spec(name, scope)
-        return await self._declared_anew(collection) if known is None else known[0]
-
-    async def _declared_anew(self, collection: str) -> CollectionSpec | None:
-        scope, name = check_collection(collection)
-        return await self._database.read_spec(name, scope)
+        return await self._database.find_spec(name, scope)
 
     def _remember(self, collection: str, spec: CollectionSpec | None) -> None:
         super()._remember(collection, spec)

@@ -8,6 +8,7 @@ from storage_providers.cloudflare.errors import D1StatementError
 from storage_providers.errors import DocumentTooLargeError, StorageError
 from storage_providers.protocol import Clear, Delete, Patch, Put
 from storage_providers.providers._d1.asking import corrupt
+from storage_providers.providers._d1.bound import encoded, in_lists
 from storage_providers.providers._d1.database import Database
 from storage_providers.providers._d1.writing import MAX_DOCUMENT_BYTES, Batch
 from storage_providers.providers._sql import Statement, table_of
@@ -72,25 +73,37 @@ async def _too_big(
     database: Database, batch: Batch, limits: Mapping[str, int | None]
 ) -> StorageError | None:
     """The patch that made a document larger than a row of D1: its size can only be estimated."""
-    worst: DocumentTooLargeError | None = None
-    for (collection, item_id), index in batch.numbers.items():
+    patches: dict[str, list[str]] = {}
+    for collection, item_id in batch.numbers:
+        patches.setdefault(collection, []).append(item_id)
+    statements: list[Statement] = []
+    for collection, ids in patches.items():
         table, scope = table_of(collection)
-        statement = Statement(
-            f"SELECT length(CAST(body AS BLOB)) AS size FROM {table} WHERE scope=?1 AND id=?2",
-            (scope, item_id),
-        )
-        (result,) = await database.run([statement], Effect.READ, "write")
-        write = batch.writes[index]
-        assert isinstance(write, Patch)
-        size = len(write.body) + int(result.rows[0][0] or 0) if result.rows else 0
-        if worst is None or size > worst.size_bytes:
-            limit = limits.get(collection) or MAX_DOCUMENT_BYTES
-            worst = DocumentTooLargeError(
-                f"the patched document would have up to {size} bytes, the limit is {limit}",
-                collection=collection,
-                item_id=item_id,
-                index=index,
-                size_bytes=size,
-                limit_bytes=limit,
+        statements += [
+            Statement(
+                "SELECT ?3 AS collection,id,length(CAST(body AS BLOB)) AS size "
+                f"FROM {table} WHERE scope=?1 AND id IN (SELECT value FROM json_each(?2))",
+                (scope, text, collection),
             )
+            for text in in_lists(map(encoded, ids))
+        ]
+    if not statements:
+        return None
+    worst: DocumentTooLargeError | None = None
+    for result in await database.run(statements, Effect.READ, "write"):
+        for collection, item_id, old in result.rows:
+            index = batch.numbers[collection, item_id]
+            patch = batch.writes[index]
+            assert isinstance(patch, Patch)
+            size = len(patch.body) + int(old or 0)
+            if worst is None or size > worst.size_bytes:
+                limit = limits.get(collection) or MAX_DOCUMENT_BYTES
+                worst = DocumentTooLargeError(
+                    f"the patched document would have up to {size} bytes, the limit is {limit}",
+                    collection=collection,
+                    item_id=item_id,
+                    index=index,
+                    size_bytes=size,
+                    limit_bytes=limit,
+                )
     return worst

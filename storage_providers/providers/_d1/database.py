@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -84,6 +85,7 @@ class Database:
         self._all_specs_known = False
         self._too_many_specs = False
         self._specs_read_ms = 0
+        self._reading = asyncio.Lock()
         self._landed_day = -1
 
     # --- sending -------------------------------------------------------------------------------
@@ -190,11 +192,20 @@ class Database:
         self._specs_read_ms = asked_ms
 
     def known_spec(self, name: str, scope: str) -> tuple[CollectionSpec | None, int] | None:
-        """What is declared and when that was read, epoch ms; `None`: not known."""
+        """What is declared, and when that was read, epoch ms; `None`: not known."""
         age = self._clock.now_ms() - self._specs_read_ms
         if not 0 <= age < FRESH_MS or not self._all_specs_known:
             return None
         return self._specs.get((name, scope)), self._specs_read_ms
+
+    async def find_spec(self, name: str, scope: str) -> CollectionSpec | None:
+        """What is declared, asking if it is not known."""
+        if self._too_many_specs:
+            return await self.read_spec(name, scope)
+        # Tasks that begin at once: the first reads for all of them.
+        async with self._reading:
+            known = self.known_spec(name, scope)
+            return await self.read_spec(name, scope) if known is None else known[0]
 
     async def read_spec(self, name: str, scope: str) -> CollectionSpec | None:
         """Read what is declared, and all other declarations with it unless there are too many."""

@@ -100,32 +100,20 @@ def plan(
     for number, write in enumerate(writes):
         by_collection.setdefault(write.collection, []).append(_Numbered(number, write))
     batch = Batch(writes, version, [_landed(version, now_ms)], {}, {})
-    add = batch.statements.append
     judged = [
         statement
         for collection, found in by_collection.items()
         for statement in _judge(collection, found, now_ms)
     ]
     for start in range(0, len(judged), JUDGED_TOGETHER):
-        add(_guard(judged[start : start + JUDGED_TOGETHER]))
+        batch.statements.append(_guard(judged[start : start + JUDGED_TOGETHER]))
     for collection, found in by_collection.items():
         puts = [each for each in found if isinstance(each.write, Put)]
-        for statement in _puts(collection, puts, version, dialect):
-            add(statement)
+        batch.statements.extend(_puts(collection, puts, version, dialect))
         patches = [each for each in found if isinstance(each.write, Patch)]
-        _patch(batch, collection, patches, now_ms, limits.get(collection), dialect)
-        ids = [encoded(each.write.id) for each in found if isinstance(each.write, Delete)]
-        table, scope = table_of(collection)
-        for text in in_lists(ids):
-            add(
-                Statement(
-                    f"DELETE FROM {table} WHERE scope=?1 AND id IN "
-                    "(SELECT value FROM json_each(?2))",
-                    (scope, text),
-                )
-            )
-        if any(isinstance(each.write, Clear) for each in found):
-            add(clear_rows(collection))
+        _patch(batch, collection, patches, now_ms, dialect)
+        batch.statements.extend(_judge_sizes(collection, patches, limits.get(collection)))
+        batch.statements.extend(_removals(collection, found))
     return batch
 
 
@@ -267,10 +255,9 @@ def _patch(
     collection: str,
     patches: Sequence[_Numbered],
     now_ms: int,
-    limit_bytes: int | None,
     dialect: Dialect,
 ) -> None:
-    """Merge changes into documents whose conditions hold, and judge what came of it."""
+    """Merge changes into documents whose conditions hold."""
     table, scope = table_of(collection)
     elements: list[bytes] = []
     for number, patch in patches:
@@ -296,8 +283,15 @@ def _patch(
                 (scope, batch.version, text),
             )
         )
+
+
+def _judge_sizes(
+    collection: str, patches: Sequence[_Numbered], limit_bytes: int | None
+) -> Iterator[Statement]:
+    """Fail if a patch made a document larger than it may be."""
     if limit_bytes is None:
         return
+    table, scope = table_of(collection)
     for text in in_lists(encoded([number + 1, patch.id]) for number, patch in patches):
         found = Statement(
             "SELECT json_extract(e.value,'$[0]') AS n "
@@ -306,7 +300,23 @@ def _patch(
             "AND length(CAST(d.body AS BLOB))>?3 ORDER BY e.key LIMIT 1",
             (scope, text, limit_bytes),
         )
-        batch.statements.append(_guard([found]))
+        yield _guard([found])
+
+
+# --- deletes, clears ---------------------------------------------------------------------------
+
+
+def _removals(collection: str, found: Sequence[_Numbered]) -> Iterator[Statement]:
+    """Remove documents whose conditions hold, or all."""
+    table, scope = table_of(collection)
+    ids = [encoded(each.write.id) for each in found if isinstance(each.write, Delete)]
+    for text in in_lists(ids):
+        yield Statement(
+            f"DELETE FROM {table} WHERE scope=?1 AND id IN (SELECT value FROM json_each(?2))",
+            (scope, text),
+        )
+    if any(isinstance(each.write, Clear) for each in found):
+        yield clear_rows(collection)
 
 
 # --- results -----------------------------------------------------------------------------------

@@ -222,6 +222,20 @@ def test_more_declarations_than_are_read_at_once(monkeypatch: pytest.MonkeyPatch
     asyncio.run(scene())
 
 
+def test_tasks_that_begin_at_once_ask_once() -> None:
+    """Twenty writes to twenty collections of a new process: one call for all declarations."""
+
+    async def scene() -> None:
+        database = LocalD1(":memory:")
+        async with local_provider(database) as provider, asyncio.TaskGroup() as tasks:
+            for n in range(20):
+                tasks.create_task(provider.create_item(f"u{n}/t", {"id": "a"}))
+        assert len(database.calls) == 21
+        database.close()
+
+    asyncio.run(scene())
+
+
 def test_an_empty_collection_of_the_sdk_is_given_back() -> None:
     """Its table is dropped; one that holds something, or is the user's, stays."""
 
