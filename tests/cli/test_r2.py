@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 
 import pytest
 from typer.testing import CliRunner
@@ -10,7 +12,7 @@ from typer.testing import CliRunner
 from storage_providers.cli._app import app
 from storage_providers.providers._objects.provider import ObjectProvider
 from tests.cli.conftest import Cli
-from tests.servers.fault_proxy import FaultProxy
+from tests.servers.fault_proxy import FaultProxy, Stall
 from tests.servers.moto import MotoS3
 from tests.servers.r2 import s3_error
 
@@ -175,6 +177,35 @@ def test_documents_of_other_programs(
     assert report["collection"] == "todos"
     assert report["entries_removed"] == 0
     assert "entries_removed" in cli("gc").out
+
+
+@pytest.mark.parametrize(
+    ("command", "where"), [("reindex", r"/todos/5\.json"), ("gc", r"list-type=2.*indexes")]
+)
+def test_ctrl_c_and_again(
+    cli: Cli,
+    moto_proxy: FaultProxy,
+    environment: pytest.MonkeyPatch,
+    command: str,
+    where: str,
+) -> None:
+    """Interrupted in the middle it ends with 130, and the next run does what is left."""
+    environment.setattr(ObjectProvider, "settle_seconds", 0.0)
+    cli("put", "todos", stdin="".join(f'{{"id":"{number}","n":1}}\n' for number in range(9)))
+    cli("declare", "todos", "--index", "n", "--wait")
+    lead_to(environment, moto_proxy.endpoint)
+    moto_proxy.break_next(Stall(), path=where)
+    child = cli.start(command, "todos")
+    while not any(each.broken for each in moto_proxy.seen):
+        assert child.poll() is None, "it ended before it came there"
+        threading.Event().wait(0.02)
+    child.send_signal(signal.SIGINT)
+    assert child.communicate(timeout=60)[1] == b"storage-providers: interrupted\n"
+    assert child.returncode == 130
+    moto_proxy.release()
+    (report,) = json.loads(cli(command, "todos", "--json").out)
+    assert 9 in report.values()
+    assert cli("count", "todos", "--where", '{"n": 1}').out == "9\n"
 
 
 def test_a_users_part_of_a_bucket(cli: Cli, moto: MotoS3, environment: pytest.MonkeyPatch) -> None:
