@@ -150,9 +150,9 @@ async def _delete(provider: ObjectProvider, keys: Sequence[str]) -> list[Storage
         rest = [key for key in rest if isinstance(results[key], RateLimitedError)]
         longest = 0.0
         for key in rest:
-            error = results[key]
-            assert error is not None
-            wait = retry_seconds(error, attempt, provider.timing.jitter())
+            refused = results[key]
+            assert refused is not None
+            wait = retry_seconds(refused, attempt, provider.timing.jitter())
             longest = max(longest, wait or 0.0)
         if longest >= deadline.remaining_seconds:
             break
