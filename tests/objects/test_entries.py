@@ -41,8 +41,6 @@ TEXTS = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_f
 VALUES = st.one_of(st.none(), NUMBERS, TEXTS)
 MEMBERS = st.lists(VALUES, max_size=3)
 ANYTHING = st.one_of(VALUES, MEMBERS, st.dictionaries(TEXTS, VALUES, max_size=2))
-    VALUES, st.lists(VALUES, max_size=3), st.dictionaries(TEXTS, VALUES, max_size=2)
-)
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1)
 
 

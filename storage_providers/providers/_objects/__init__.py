@@ -9,10 +9,12 @@ The engine knows documents, indexes and declarations; a driver knows a service a
 | `_objects.keys` | where documents are: names as keys, and the order of keys |
 | `_objects.entries` | index entries: values as keys that sort as the values do |
 | `_objects.provider` | `ObjectProvider`: the verbs, on the modules below |
+| `_objects.jobs` | one write: what must be known for it, and what is to be stored |
 | `_objects.writing` | puts, patches, deletes: entries before the document, removal after it |
 | `_objects.querying` | plans: by id, by an index, by reading everything |
 | `_objects.declaring` | declarations, from building to ready |
-| `_objects.collecting` | back-fill, `reindex`, `gc` |
+| `_objects.building` | filling in what is older than its index, when asked and in the background |
+| `_objects.collecting` | `Clear`, `reindex`, `gc` |
 """
 
 from __future__ import annotations
@@ -156,9 +158,12 @@ class ObjectStore(Protocol):
     async def put(self, objects: Sequence[ObjectPut]) -> list[str | StorageError]:
         """Store objects, each by itself: its new version, or why it was not stored.
 
-        `ConflictError` says that a condition did not hold. A put whose answer was lost is sent
-        again where its condition makes that safe; whether it landed is recognised by the token.
-        `OutcomeUnknownError` says that it may have landed.
+        `ConflictError` says that a condition did not hold, and so that nothing of this put can land
+        any more: the engine removes what it had prepared for it. A put whose answer was lost is
+        sent again where its condition makes that safe; whether it landed is recognised by the
+        token. Where that can't be told, whoever's object is there now, it is
+        `OutcomeUnknownError`: it may have landed, or land yet. A put of one object ends, with all
+        its attempts, within 60 s.
         """
         ...
 
