@@ -43,6 +43,11 @@ class Message(msgspec.Struct, frozen=True):
         """A request's path and query, as sent."""
         return self.head.split(b" ", 2)[1].decode()
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Its headers, by names in lower case."""
+        return _headers(self.head)
+
     def head_with_length(self, length: int) -> bytes:
         """The head for a body in one piece of this length."""
         first, *headers = self.head.removesuffix(b"\r\n\r\n").split(b"\r\n")

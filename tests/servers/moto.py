@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import itertools
-import logging
+import sys
 import threading
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
 
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
+from moto.moto_server.werkzeug_app import create_backend_app
 from moto.s3.models import s3_backends
-from werkzeug.serving import make_server
+
+from tests.servers.http11 import Message, read_message
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = ["MotoS3"]
 
-ACCOUNT: Final = "123456789012"
-"""The account that moto gives to everybody."""
-
 _NUMBERS = itertools.count()
 """Names of buckets: all servers of a process share what they hold."""
+
+ACCOUNT: Final = "123456789012"
+"""The account that moto gives to everybody."""
 
 
 class MotoS3:
     """A running server. It takes any credentials.
 
     Requests are carried out one at a time: moto itself looks at a put's condition and then stores,
-    so that of several racing puts more than one could succeed, which R2 does not allow.
+    so that of several racing puts more than one could succeed, which R2 does not allow. Moto's own
+    server also starts a thread and ends the connection with every request, which takes as long as
+    the rest.
 
     Attributes:
         host: Its host.
@@ -40,23 +43,77 @@ class MotoS3:
     """
 
     def __init__(self) -> None:
-        # Its line for every request would stand among the logs that tests look at.
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._app = DomainDispatcherApplication(create_backend_app)
+        self._app = create_backend_app("s3")
         self._turn = threading.Lock()
-        self._server = make_server(
-            "127.0.0.1", 0, self._serve, threaded=True, request_handler=MotoRequestHandler
-        )
-        self.host, self.port = "127.0.0.1", self._server.server_port
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        )
-        self._thread.start()
         self._backend = s3_backends[ACCOUNT]["aws"]
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        begun = asyncio.run_coroutine_threadsafe(self._begin(), self._loop)
+        self._server = begun.result(timeout=10)
+        self.host: str
+        self.port: int
+        self.host, self.port = self._server.sockets[0].getsockname()
 
-    def _serve(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+    async def _begin(self) -> asyncio.Server:
+        return await asyncio.start_server(self._accept, "127.0.0.1", 0)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while (message := await read_message(reader, writer)) is not None:
+                    writer.write(self._answer(message))
+                    await writer.drain()
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    def _answer(self, message: Message) -> bytes:
+        head: list[str] = []
+
+        def start(status: str, headers: list[tuple[str, str]], _exc_info: object = None) -> Any:
+            head.append(f"HTTP/1.1 {status}")
+            head.extend(f"{name}: {value}" for name, value in headers)
+
         with self._turn:
-            return list(self._app(environ, start))
+            body = b"".join(self._app(self._environ(message), start))
+        if not any(line.lower().startswith("content-length:") for line in head):
+            head.append(f"Content-Length: {len(body)}")
+        if message.method == "HEAD":
+            body = b""
+        return "\r\n".join([*head, "", ""]).encode("latin-1") + body
+
+    def _environ(self, message: Message) -> WSGIEnvironment:
+        path, _, query = message.target.partition("?")
+        environ: WSGIEnvironment = {
+            "REQUEST_METHOD": message.method,
+            "SCRIPT_NAME": "",
+            # As WSGI wants it: the bytes as if they were Latin-1.
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query,
+            "RAW_URI": message.target,
+            "REQUEST_URI": message.target,
+            "SERVER_NAME": self.host,
+            "SERVER_PORT": str(self.port),
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "CONTENT_LENGTH": str(len(message.body)),
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(message.body),
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": False,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        for name, value in message.headers.items():
+            plain = name.upper().replace("-", "_")
+            if plain not in ("CONTENT_LENGTH", "TRANSFER_ENCODING"):
+                environ[plain if plain == "CONTENT_TYPE" else f"HTTP_{plain}"] = value
+        return environ
 
     @property
     def endpoint(self) -> str:
@@ -96,6 +153,14 @@ class MotoS3:
 
     def stop(self) -> None:
         """End it."""
-        self._server.shutdown()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(timeout=10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._server.server_close()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
