@@ -120,7 +120,6 @@ class Scenario(msgspec.Struct, kw_only=True):
     Attributes:
         actors: What each does, one step after the other.
         before: The documents that are there.
-        history: Writes made before, so that entries of other values may be left.
         garbage: Documents whose entries are there though they are not.
         index: The index of the collection.
         ready: Whether it is ready; otherwise it is being built.
@@ -128,6 +127,7 @@ class Scenario(msgspec.Struct, kw_only=True):
         fates: What can befall a request beside being carried out.
         faults: How many requests meet such a fate at most.
         kills: Whether an actor may be killed instead.
+        asked: Values that are asked for by queries at each end.
     """
 
     actors: Sequence[Sequence[Step]]
@@ -139,6 +139,7 @@ class Scenario(msgspec.Struct, kw_only=True):
     fates: Sequence[Fate] = (Fate.ANSWER_LOST, Fate.DELAYED, Fate.REFUSED)
     faults: int = 0
     kills: bool = True
+    asked: Sequence[int] = ()
 
 
 class Choice(NamedTuple):
@@ -437,6 +438,8 @@ def check(stage: Stage) -> None:
     assert_findable(stage.store, documents)
     if stage.scenario.conditional:
         assert_true(stage, documents)
+    if stage.scenario.asked:
+        asyncio.run(assert_answers(stage, documents))
     later = _plain(stage.store)
     at_once(provider_on(later, 98, MUCH_LATER).gc(THINGS))
     assert_findable(later, documents)
@@ -456,6 +459,17 @@ def assert_findable(store: MemoryStore, documents: Mapping[str, JsonObject]) -> 
             for values in keys.values_of(document):
                 entry = keys.folder + values + keys.id_key(item_id)
                 assert store.keys(entry), f"{item_id} can't be found: {document}"
+
+
+async def assert_answers(stage: Stage, documents: Mapping[str, JsonObject]) -> None:
+    """Queries by the index find exactly what is there, whatever entries were left."""
+    provider = provider_on(_plain(stage.store), 95)
+    for value in stage.scenario.asked:
+        page = await provider.list_items(THINGS, where={"v": value}, order_by="id", total=True)
+        expected = [each for each in documents if documents[each]["v"] == value]
+        assert [item.id for item in page.items] == expected
+        assert page.total == len(expected)
+        assert page.statistics.index == "v"
 
 
 def assert_tidy(store: MemoryStore, documents: Mapping[str, JsonObject]) -> None:

@@ -89,6 +89,16 @@ def test_two_misfortunes(pair: tuple[tuple[Step, ...], tuple[Step, ...]]) -> Non
     assert explore(Scenario(actors=pair, before=(doc(1),), faults=2)) > 1
 
 
+@pytest.mark.parametrize("name", ["put, patch back", "create, delete", "clear, create"])
+def test_queries_give_no_wrong_answer(name: str) -> None:
+    """Entries without documents, twice the same, of values long gone: all are seen through."""
+    garbage = (doc(1), doc(2), doc(2), doc(3))
+    scenario = Scenario(
+        actors=PAIRS[name], before=(doc(1),), garbage=garbage, faults=1, asked=(1, 2, 3)
+    )
+    assert explore(scenario) > 1
+
+
 @pytest.mark.parametrize("name", ["put, put", "patch, delete", "delete and create, patch"])
 def test_an_index_over_members(name: str) -> None:
     """A document with several entries in an index, some of which stay."""
