@@ -34,7 +34,7 @@ def _puts(keys: list[str]) -> list[ObjectPut]:
 
 async def put_cpu(run: Run) -> None:
     """CPU of a put of 1 KB, 32 in flight, every key another."""
-    count = run.size(800, 64)
+    count = run.size(400, 64)
     async with (
         canned_server() as endpoint,
         our_store(endpoint, TASKS) as store,
@@ -69,7 +69,7 @@ async def put_cpu(run: Run) -> None:
 
 async def get_cpu(run: Run) -> None:
     """CPU of a read of 1 KB, 32 in flight, every key another."""
-    count = run.size(800, 64)
+    count = run.size(400, 64)
     async with (
         canned_server() as endpoint,
         our_store(endpoint, TASKS) as store,
@@ -101,7 +101,7 @@ async def get_cpu(run: Run) -> None:
 
 async def list_cpu(run: Run) -> None:
     """CPU of a page of 1,000 keys."""
-    pages = run.size(8, 2)
+    pages = run.size(4, 2)
     async with (
         canned_server() as endpoint,
         our_store(endpoint, TASKS) as store,
@@ -129,7 +129,7 @@ async def list_cpu(run: Run) -> None:
 
 async def put_throughput(run: Run) -> None:
     """Puts by 64 writers where every answer takes 20 ms longer."""
-    count = run.size(960, 64)
+    count = run.size(640, 64)
     async with canned_server(DELAY_SECONDS) as endpoint, bare_client(endpoint) as client:
         theirs = cycle(KEYS)
 
@@ -158,7 +158,7 @@ async def put_throughput(run: Run) -> None:
                     against=f"put_object of the default client by {WRITERS} tasks",
                     goal=goal,
                     higher_is_better=True,
-                    rounds=9,
+                    rounds=7,
                 )
 
 
