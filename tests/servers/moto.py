@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -81,6 +82,7 @@ class MotoS3:
 
         with self._turn:
             body = b"".join(self._app(self._environ(message), start))
+        head.append(f"Date: {formatdate(usegmt=True)}")
         if not any(line.lower().startswith("content-length:") for line in head):
             head.append(f"Content-Length: {len(body)}")
         if message.method == "HEAD":

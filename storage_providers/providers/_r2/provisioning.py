@@ -16,6 +16,7 @@ from storage_providers.errors import (
     ConfigurationError,
     PermissionDeniedError,
     StorageError,
+    TransportError,
 )
 from storage_providers.maintenance import Check, Provision, check_clock
 from storage_providers.providers._r2.client import Call
@@ -65,7 +66,8 @@ class _Seen(msgspec.Struct):
 def _response(error: BaseException | None) -> dict[str, Any]:
     """The service's answer that an error was made from."""
     cause = None if error is None else error.__cause__
-    return cast("dict[str, Any]", getattr(cause, "response", {}))
+    # Errors of connections have the attribute too, empty.
+    return cast("dict[str, Any]", getattr(cause, "response", None) or {})
 
 
 def _code(error: StorageError) -> str:
@@ -182,7 +184,7 @@ async def check_service(store: R2Store) -> list[Check]:
         store: The bucket, open.
 
     Returns:
-        The checks `bucket` and `clock`.
+        The check `bucket` and, if there was an answer, `clock`.
     """
     seen = await _look(store)
     if seen.error is None:
@@ -190,9 +192,18 @@ async def check_service(store: R2Store) -> list[Check]:
         detail = f"{store.bucket} answers at {_endpoint(store)} ({took_ms} ms)"
         bucket = Check(name="bucket", ok=True, detail=detail)
     else:
+        unreachable = isinstance(seen.error, TransportError)
         bucket = Check(
-            name="bucket", ok=False, detail=str(seen.error), error=type(seen.error).__name__
+            name="bucket",
+            ok=False,
+            detail=str(seen.error),
+            advice=f"see whether {_endpoint(store)} is right and can be reached"
+            if unreachable
+            else None,
+            error=type(seen.error).__name__,
         )
+        if seen.date is None:
+            return [bucket]
     return [bucket, check_clock(seen.date, seen.sent_ms, seen.received_ms)]
 
 

@@ -155,6 +155,15 @@ def test_a_bucket_that_is_not_there(moto: MotoS3) -> None:
     assert "agrees" in found["clock"].detail
 
 
+def test_a_service_that_is_not_reached(moto_proxy: FaultProxy) -> None:
+    """There is nothing to say about its clock, and the address to look at is named."""
+    moto_proxy.break_next(Drop(), times=99)
+    found = checks(store_at(moto_proxy.endpoint))
+    assert list(found) == ["bucket"]
+    assert found["bucket"].error == "TransportError"
+    assert moto_proxy.endpoint in str(found["bucket"].advice)
+
+
 @pytest.mark.parametrize(
     ("turned_seconds", "ok", "advised"), [(2, True, False), (60, True, True), (-3600, False, True)]
 )
