@@ -23,7 +23,7 @@ from storage_providers.providers._objects import (
 from storage_providers.providers._objects.documents import to_object
 from storage_providers.resilience import CONCURRENCY
 from tests.objects.memory_store import LIMITS, Fate, MemoryStore, Request, objects
-from tests.objects.planting import THINGS, Bucket, clock, flat, numbered, pages, played
+from tests.objects.planting import THINGS, Bucket, clock, flat, numbered, pages, played, token
 
 DUE = Index.of("-due")
 STATUS_DUE = Index.of("status", "-due")
@@ -239,6 +239,40 @@ async def test_garbage_is_read_and_passed_over() -> None:
         assert [item.document["n"] for item in page.items] == [*range(1, 20, 2), *range(20, 30)]
         assert 30 < bucket.asked["get"] <= 30 + 10
         assert bucket.asked["list"] <= 2
+
+
+@played
+async def test_much_garbage_where_keys_are_selected() -> None:
+    """Entries are gone through again, for more, until the page is full."""
+    bucket = Bucket(DUE)
+    bucket.declare()
+    bucket.plant(*todos(300))
+    for number in range(100, 300):
+        bucket.remove(f"{number:05}")
+    async with bucket.provider:
+        page = await first(bucket, order_by="due", limit=5)
+        assert [item.document["n"] for item in page.items] == [99, 98, 97, 96, 95]
+        page = await first(bucket, order_by="due", limit=100, cursor=page.cursor)
+        assert [item.document["n"] for item in page.items] == list(range(94, -1, -1))
+        assert page.cursor is None
+
+
+@played
+async def test_second_entries_count_once() -> None:
+    """Of other writes of the same values; in pages and in totals."""
+    bucket = Bucket(DUE, Index.of("-status"))
+    bucket.declare()
+    documents = todos(9)
+    bucket.plant(*documents)
+    for document in documents:
+        for key in bucket.entries(document, token()):
+            bucket.put(key)
+    async with bucket.provider:
+        page = await first(bucket, where={"status": "a"}, total=True)
+        assert (len(page.items), page.total, bucket.asked["get"]) == (3, 3, 3)
+        page = await first(bucket, order_by="-due", limit=4)
+        assert [item.document["n"] for item in page.items] == [0, 1, 2, 3]
+        assert bucket.asked["get"] == 4
 
 
 @played

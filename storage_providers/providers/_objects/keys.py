@@ -6,8 +6,8 @@ can't hold safely (a `/`, control characters, text that is not NFC, characters n
 whatever a service folds: R2 normalises keys to NFC (Cloudflare docs,
 r2/reference/unicode-interoperability, 2026-11).
 
-Listings are in the byte order of keys, which is the order of ids but for two things that `walk`
-in `_objects.querying` makes good:
+Listings are in the byte order of keys, which is the order of ids but for two things that
+`_objects.walk` makes good:
 
 - Names with a leading `%` stand together, before the others, in their own order.
 - `task.json` stands behind `task-1.json`, because `.` sorts behind `-`: a document whose id is the

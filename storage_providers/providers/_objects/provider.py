@@ -42,12 +42,16 @@ from storage_providers.providers._objects.declaring import (
 from storage_providers.providers._objects.documents import to_item
 from storage_providers.providers._objects.keys import FolderLayout
 from storage_providers.providers._objects.querying import QueryPlan
+from storage_providers.resilience import map_bounded
 
 __all__ = ["ObjectProvider"]
 
 VERSIONS_KEPT = 10_000
 """Versions whose expiry is remembered at most. Ours: about 2 MB."""
 
+
+QUERIES_AT_ONCE = 4
+"""Queries of one batch that are answered at the same time, each by several reads. Ours."""
 
 FOLDERS_KEPT = 10_000
 """Collections of which it is remembered that documents in them expire. Ours."""
@@ -170,7 +174,9 @@ class ObjectProvider(Provider):
     # --- queries -------------------------------------------------------------------------------
 
     async def _query(self, queries: Sequence[Query]) -> list[Page]:
-        return [await querying.answer(self, query) for query in queries]
+        return await map_bounded(
+            lambda query: querying.answer(self, query), queries, limit=QUERIES_AT_ONCE
+        )
 
     async def _versions(self, collection: str, cursor: str | None, limit: int) -> VersionPage:
         return await querying.versions(self, collection, cursor, limit)

@@ -57,7 +57,7 @@ class Question:
 
     Attributes:
         query: The query.
-        matches: Evaluates its `where`.
+        matches: Evaluates its `where`, if there is one.
         order: Its order, ending in `id`.
         last: Where the page before ended, in this order; `None`: this is the first.
         conditions: What its `where` asks of single fields.
@@ -71,7 +71,7 @@ class Question:
     def __init__(self, query: Query) -> None:
         self.query = query
         node = parse_where(query.where)
-        self.matches: Predicate = compile_where(node)
+        self.matches: Predicate | None = None if node is None else compile_where(node)
         self.order: tuple[Order, ...] = parse_order(query.order_by)
         self.conditions: Conditions = conditions_of(node)
         self.goal = goal_of(self.order, self.conditions)

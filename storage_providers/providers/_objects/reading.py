@@ -89,7 +89,7 @@ class Reader:
     Args:
         provider: The provider.
         collection: The collection.
-        matches: Evaluates the query's `where`.
+        matches: Evaluates the query's `where`, if there is one.
         index: The index whose entries proposed them; an entry counts while its document has its
             values.
 
@@ -101,7 +101,7 @@ class Reader:
         self,
         provider: ObjectProvider,
         collection: str,
-        matches: Predicate,
+        matches: Predicate | None,
         index: IndexKeys | None = None,
     ) -> None:
         self._provider = provider
@@ -173,10 +173,10 @@ class Reader:
         return Found(candidate, item, expires=expires)
 
     def _fits(self, candidate: Candidate, item: Item) -> bool:
-        document = item.document
-        if self._index is not None and candidate.values not in self._index.values_of(document):
+        index, matches = self._index, self._matches
+        if index is not None and candidate.values not in index.values_of(item.document):
             return False
-        return self._matches(document)
+        return matches is None or matches(item.document)
 
 
 async def _parts(
