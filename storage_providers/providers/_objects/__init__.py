@@ -11,7 +11,11 @@ The engine knows documents, indexes and declarations; a driver knows a service a
 | `_objects.provider` | `ObjectProvider`: the verbs, on the modules below |
 | `_objects.jobs` | one write: what must be known for it, and what is to be stored |
 | `_objects.writing` | puts, patches, deletes: entries before the document, removal after it |
-| `_objects.querying` | plans: by id, by an index, by reading everything |
+| `_objects.querying` | answers: a page from what a plan proposes; `reading`: reads and judges it |
+| `_objects.question` | a query parsed, and its plan turned into a source of documents |
+| `_objects.plan` | which way to answer; `spans`: conditions as ranges; `access`: use of an index |
+| `_objects.walk` | the order of ids; `candidates`, `sources`, `pages`: the other ways to list |
+| `_objects.listing` | versions, counts and names of collections, from listings alone |
 | `_objects.declaring` | declarations, from building to ready |
 | `_objects.building` | filling in what is older than its index, when asked and in the background |
 | `_objects.collecting` | `Clear`, `reindex`, `gc` |
