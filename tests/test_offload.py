@@ -525,8 +525,13 @@ def test_patches_that_a_provider_never_takes_are_not_tried_for_long(
     class Stubborn(Layer):
         async def _write(self, batch: Sequence[Write]) -> list[Item | None]:
             if len(batch) > 1 and not self.capabilities.atomic_batch:
-                error = UnsupportedOperationError("no patches here", index=1)
-                raise BatchError("1 of 2", results=[None, error])
+                results = [
+                    UnsupportedOperationError("no patches here", index=at)
+                    if isinstance(write, Patch)
+                    else None
+                    for at, write in enumerate(batch)
+                ]
+                raise BatchError("some failed", results=results)
             for index, write in enumerate(batch):
                 if isinstance(write, Patch):
                     raise UnsupportedOperationError("no patches here", index=index)
@@ -537,13 +542,15 @@ def test_patches_that_a_provider_never_takes_are_not_tried_for_long(
         layer = Offload(objects=InMemoryProvider(), over_bytes=100, fields="content")
         async with compose(layer, recorder, Stubborn(), provider=main()) as top:
             await top.put_item("todos", {"id": "a"})
+            await top.put_item("todos", {"id": "c"})
             with pytest.raises(UnsupportedOperationError, match="no patches here"):
                 await top.update_item("todos", "a", {"n": 1})
-            assert recorder.verbs.count("write") == 3
-            batch: list[Write] = [Delete("todos", "b"), Patch("todos", "a", {"n": 1})]
+            assert recorder.verbs.count("write") == 4
+            patches = [Patch("todos", item_id, {"n": 1}) for item_id in ("a", "c")]
+            batch: list[Write] = [Delete("todos", "b"), *patches]
             with pytest.raises((UnsupportedOperationError, BatchError), match="no patches here"):
                 await top.write(batch)
-            assert recorder.verbs.count("write") == 5
+            assert recorder.verbs.count("write") == 6
 
     asyncio.run(playing())
 
