@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 
 import msgspec
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage_providers.errors import UnsupportedOperationError
+from storage_providers.protocol import CollectionSpec, Index
 from storage_providers.providers._d1.bound import LIST_BYTES, bound, encoded, in_lists, joined
 from storage_providers.providers._sql import Statement
+from storage_providers.providers._sql.schema import migrate
 
 scalars = st.one_of(
     st.none(),
@@ -108,3 +111,22 @@ def test_lists_are_cut_before_the_limit() -> None:
     assert len(texts) == 4
     assert max(map(len, texts)) <= LIST_BYTES
     assert [each for text in texts for each in msgspec.json.decode(text)] == values
+
+
+def test_triggers_survive_the_services_splitter() -> None:
+    """D1 takes `CASE … END;` for the end of a trigger, and mishandles carriage returns."""
+    spec = CollectionSpec(
+        collection="t",
+        indexes=(Index.of("a.b", each=True), Index.of('say "hi"', each=True), Index.of("-n")),
+        text_fields=("v", "w.x"),
+    )
+    triggers = [each.sql for each in migrate("t", [spec], []) if " TRIGGER " in each.sql]
+    assert len(triggers) == 9
+    for sql in triggers:
+        assert "\r" not in sql
+        depth, outside = 0, ""
+        for character in sql:
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            outside += character if depth == 0 else ""
+        assert not re.search(r"\bCASE\b", outside)
+        assert re.findall(r"\bEND\b.*", outside) == ["END"]
