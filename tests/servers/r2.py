@@ -9,11 +9,11 @@ import zlib
 from collections.abc import Callable
 from typing import ClassVar, Final, NamedTuple
 
-from storage_providers.providers.r2 import CloudflareR2Provider
-
 from storage_providers._clock import SYSTEM_CLOCK, Clock
 from storage_providers.protocol import StorageProvider
 from storage_providers.providers._objects.keys import FolderLayout
+from storage_providers.providers._r2.config import READ_SECONDS
+from storage_providers.providers.r2 import CloudflareR2Provider
 from storage_providers.resilience import Timing
 from storage_providers.testing.conformance import Backend
 from tests.servers.emulator import Emulator
@@ -75,7 +75,11 @@ class R2Place(NamedTuple):
         return layout.document(collection, item_id)
 
     def open(
-        self, clock: Clock = SYSTEM_CLOCK, *, timing: Timing = NO_WAITING
+        self,
+        clock: Clock = SYSTEM_CLOCK,
+        *,
+        timing: Timing = NO_WAITING,
+        read_timeout_seconds: float = READ_SECONDS,
     ) -> CloudflareR2Provider:
         """Make a provider here."""
         return CloudflareR2Provider(
@@ -86,6 +90,7 @@ class R2Place(NamedTuple):
             secret_access_key=self.secret_access_key,
             clock=clock,
             timing=timing,
+            read_timeout_seconds=read_timeout_seconds,
         )
 
 
