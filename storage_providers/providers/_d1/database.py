@@ -171,7 +171,7 @@ class Database:
         believed = bool(self.tables) or self._landed_day >= 0
         self.tables.clear()
         self._landed_day = -1
-        self._specs_read_ms, self._all_specs_known = 0, False
+        self._specs_read_ms, self._all_specs_known, self._too_many_specs = 0, False, False
         return believed
 
     # --- declarations --------------------------------------------------------------------------

@@ -46,8 +46,9 @@ MAX_DOCUMENT_BYTES: Final = MAX_TEXT_BYTES - 10_000
 LANDED: Final = 0
 """The guard that says that this batch landed before."""
 
-DAYS: Final = 3
-"""Tables of tokens, one for each day in turn."""
+DAYS: Final = 4
+"""Tables of tokens, one for each day in turn: today's and those of a day before and after, for
+clocks that differ, and one to drop."""
 
 DAY_MS: Final = 86_400_000
 
@@ -121,12 +122,12 @@ def plan(
 
 
 def make_landed(now_ms: int) -> list[Statement]:
-    """Make today's table of tokens, and drop the one that comes next.
+    """Make today's table of tokens, and drop that of the day before yesterday.
 
     Dropping a table costs no rows, and removing rows does.
     """
     return [
-        Statement(f"DROP TABLE IF EXISTS {_landed_table(now_ms + DAY_MS)}"),
+        Statement(f"DROP TABLE IF EXISTS {_landed_table(now_ms - 2 * DAY_MS)}"),
         Statement(
             f"CREATE TABLE IF NOT EXISTS {_landed_table(now_ms)} "
             "(token TEXT PRIMARY KEY) WITHOUT ROWID"

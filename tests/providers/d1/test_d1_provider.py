@@ -120,7 +120,7 @@ def test_dropped_tables_are_made_anew() -> None:
         database = LocalD1(":memory:")
         async with local_provider(database, clock=ManualClock().clock) as provider:
             await provider.write([Put("t", {"id": "a"}), Put("u", {"id": "a"})])
-            for table in ("c_t", "c_u", "sp_declarations", "sp_landed_0", "sp_landed_1"):
+            for table in ("c_t", "c_u", "sp_declarations", *(f"sp_landed_{n}" for n in range(4))):
                 database.connection.execute(f"DROP TABLE IF EXISTS {table}")
             assert await provider.read_item("t", "a") is None
             await provider.write([Put("t", {"id": "b"}), Clear("u")])

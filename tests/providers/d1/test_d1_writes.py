@@ -295,7 +295,7 @@ def test_tokens_of_batches_do_not_pile_up() -> None:
                 )
                 if not name.startswith("sqlite_")
             ]
-            assert len(tables) <= 3
+            assert len(tables) == 2
             counts = [
                 database.connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
                 for table in tables
