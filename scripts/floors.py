@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-EXTRAS = ("cli", "testing")
+EXTRAS = ("cli", "cloudflare", "testing")
 
 
 def floors(pyproject: Path) -> list[str]:

@@ -12,6 +12,6 @@ trap 'rm -rf "$room"' EXIT
 cat "$room/floors.txt"
 "$python" -m venv "$room/venv"
 "$room/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-  --constraint "$room/floors.txt" --editable '.[cli,testing]' pytest-xdist
+  --constraint "$room/floors.txt" --editable '.[cli,cloudflare,testing]' pytest-xdist
 "$room/venv/bin/python" -m pytest -q -n auto \
   -W ignore::DeprecationWarning  # What old releases still use of even older ones is not ours.

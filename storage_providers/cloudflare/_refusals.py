@@ -103,7 +103,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int = 0
 
 
-# --- rules ---------------------------------------------------------------------------------------
+# --- rules -------------------------------------------------------------------------------------
 
 DAY_MS: Final = 86_400_000
 """Milliseconds of a day: daily allowances begin anew at 00:00 UTC."""
@@ -173,7 +173,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-# --- making errors -------------------------------------------------------------------------------
+# --- making errors -----------------------------------------------------------------------------
 
 
 def entries(errors: Sequence[Any] | None) -> list[tuple[int, str]]:

@@ -14,10 +14,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
-from storage_providers.cloudflare._refusals import Refusal, Service
-from storage_providers.cloudflare.d1 import D1Result, SqlStatement, check_statements
-from storage_providers.cloudflare.errors import error_of
-from storage_providers.cloudflare.kv import (
+from storage_providers.cloudflare._kv_words import (
     MAX_GET_KEYS,
     MAX_LIST_KEYS,
     KVEntry,
@@ -27,6 +24,9 @@ from storage_providers.cloudflare.kv import (
     check_key,
     check_limit,
 )
+from storage_providers.cloudflare._refusals import Refusal, Service
+from storage_providers.cloudflare.d1 import D1Result, SqlStatement, check_statements
+from storage_providers.cloudflare.errors import error_of
 from storage_providers.errors import StorageError, TransportError
 from storage_providers.resilience import (
     SYSTEM_TIMING,

@@ -120,6 +120,38 @@ def test_a_lost_answer_that_is_never_replaced_is_a_transport_error(
 
 
 @EVERY_TRANSPORT
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_a_connection_that_was_closed_while_idle_is_not_used(transport: str, method: str) -> None:
+    """The service may close what is idle: the next write goes over a new one, and is known."""
+
+    async def main() -> None:
+        async with client(cut(ok("first")), ok("second"), transport=transport) as opened:
+            call = opened.client.request
+            assert (await call("GET", "x", effect=Effect.READ)).result == "first"
+            await asyncio.sleep(1)
+            answer = await call(method, "x", effect=Effect.WRITE, content=b"{}")
+            assert answer.result == "second"
+            assert opened.service.connections == 2
+            assert len(opened.reports) == 2
+
+    run(main())
+
+
+@EVERY_TRANSPORT
+def test_connections_are_kept(transport: str) -> None:
+    """Calls one after the other share a connection, also after some seconds."""
+
+    async def main() -> None:
+        async with client(ok(), transport=transport) as opened:
+            for _ in range(3):
+                await opened.client.request("GET", "x", effect=Effect.READ)
+                await asyncio.sleep(4)
+            assert opened.service.connections == 1
+
+    run(main())
+
+
+@EVERY_TRANSPORT
 def test_a_refused_connection_is_not_sent(transport: str) -> None:
     """Where nobody listens nothing was done: it is tried again, and nothing is unknown."""
 
