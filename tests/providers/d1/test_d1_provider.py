@@ -110,6 +110,68 @@ def test_a_wrong_database_and_a_wrong_token(cloudflare: Emulator) -> None:
         asyncio.run(scene(known.databases[0], "wrong-token-00000"))
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Network connection lost.",
+        "internal error; reference = 0123456789abcdef",
+        "D1 DB storage caused object to be reset.",
+        "D1 DB reset because its code was updated.",
+    ],
+)
+def test_a_passing_fault_is_passed_over(cloudflare: Emulator, message: str, after: bool) -> None:
+    """Whether the batch had been carried out or not: it is sent again, and lands once."""
+
+    async def scene() -> None:
+        cloudflare.empty_database(cloudflare.known.databases[0])
+        client = client_of(cloudflare)
+        provider = D1Provider(database_id=cloudflare.known.databases[0], client=client)
+        async with client, provider:
+            await provider.create_item("t", {"id": "a", "n": 0})
+            cloudflare.clear_log()
+            cloudflare.fault("POST .*/raw", status=500, code=7500, message=message, after=after)
+            item = await provider.create_item("t", {"id": "b"})
+            assert len(cloudflare.log()) == 2
+            assert await provider.read_item("t", "b") == item
+
+            def count(document: dict[str, Any]) -> dict[str, Any]:
+                return {**document, "n": document["n"] + 1}
+
+            read = {"status": 500, "code": 7500, "message": message}
+            cloudflare.fault("POST .*/raw", times=1, **read)
+            modified = await provider.modify_item("t", "a", count)
+            assert modified.document["n"] == 1
+
+    asyncio.run(scene())
+
+
+def test_a_lasting_fault_is_not_tried_again(cloudflare: Emulator) -> None:
+    """The same number with another message; nothing of the message is shown."""
+
+    async def scene() -> None:
+        cloudflare.empty_database(cloudflare.known.databases[0])
+        client = client_of(cloudflare)
+        provider = D1Provider(database_id=cloudflare.known.databases[0], client=client)
+        async with client, provider:
+            await provider.create_item("t", {"id": "a"})
+            cloudflare.clear_log()
+            cloudflare.fault(
+                "POST .*/raw",
+                times=None,
+                status=400,
+                code=7500,
+                message='near "the-diary": syntax error at offset 9: SQLITE_ERROR',
+            )
+            with pytest.raises(errors.StorageError) as caught:
+                await provider.put_item("t", {"id": "a"})
+            assert "the-diary" not in str(caught.value)
+            assert not caught.value.retryable
+            assert len(cloudflare.log()) == 1
+
+    asyncio.run(scene())
+
+
 # --- tables and declarations -------------------------------------------------------------------
 
 
