@@ -258,6 +258,20 @@ async def test_much_garbage_where_keys_are_selected() -> None:
 
 
 @played
+async def test_former_entries_of_a_document_do_not_hide_it() -> None:
+    """Many entries of one document stand at the same place of an order that is not the index's."""
+    bucket = Bucket(Index.of("status", "due"))
+    bucket.declare()
+    bucket.plant(*({"id": name, "status": "a", "due": 50} for name in "xyz"))
+    for due in [*range(20), *range(60, 80)]:
+        for key in bucket.entries({"id": "z", "status": "a", "due": due}, token()):
+            bucket.put(key)
+    async with bucket.provider as provider:
+        query = Query(THINGS, {"status": "a"}, ("-id",), 1)
+        assert flat(await pages(provider, query)) == ["z", "y", "x"]
+
+
+@played
 async def test_second_entries_count_once() -> None:
     """Of other writes of the same values; in pages and in totals."""
     bucket = Bucket(DUE, Index.of("-status"))
