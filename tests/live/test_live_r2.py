@@ -3,9 +3,9 @@
     CLOUDFLARE_ACCOUNT_ID=… CLOUDFLARE_R2_ACCESS_KEY_ID=… CLOUDFLARE_R2_SECRET_ACCESS_KEY=… \
     LIVE_R2_BUCKET=… python -m pytest -m live tests/live
 
-It makes about 13,000 requests of class A and 53,000 of class B (counted on a local server, 2026-11),
-0.08 $ (Cloudflare docs, r2/pricing, 2026-11). Some nine minutes of it are waits, because R2 takes one
-write a second per key and many cases write the same one again.
+It makes about 13,000 requests of class A and 53,000 of class B (counted on a local server,
+2026-11), 0.08 $ (Cloudflare docs, r2/pricing, 2026-11). Some nine minutes of it are waits, because
+R2 takes one write a second per key and many cases write the same one again.
 """
 
 from __future__ import annotations
