@@ -181,7 +181,7 @@ common_wheres: list[JsonObject] = [
 ]
 """What the indexes below are good for, and many documents match."""
 
-small_wheres = st.sampled_from(common_wheres) | st.dictionaries(
+small_wheres: st.SearchStrategy[JsonObject] = st.sampled_from(common_wheres) | st.dictionaries(
     small_fields,
     st.sampled_from(
         [
