@@ -31,6 +31,10 @@ MAX_DOCUMENT_BYTES: Final = 100_000_000
 """Largest document, bytes. Ours: R2 takes nearly 5 GiB in one request, but a document is held in
 memory whole, several times over while it is encoded and sent, for each request in flight."""
 
+MAX_ID_BYTES: Final = 200
+"""Longest id, bytes of UTF-8. Ours: an id that a key can't hold as it is takes three times as many,
+and prefix, scope and collection need room in the 1,024 bytes of a key as well."""
+
 
 class CloudflareR2Provider(ObjectProvider):
     """Keeps documents as objects of one R2 bucket, over its S3 interface.
@@ -164,4 +168,5 @@ class CloudflareR2Provider(ObjectProvider):
 _CAPABILITIES: Final = Capabilities(
     conditional_write=True,
     max_document_bytes=MAX_DOCUMENT_BYTES,
+    max_id_bytes=MAX_ID_BYTES,
 )
