@@ -203,10 +203,10 @@ async def test_conditions_on_keys_spare_reads() -> None:
         page = await first(bucket, where={"n": {"$gte": 2990}}, total=True)
         assert [item.document["n"] for item in page.items] == list(range(2990, 3000))
         assert bucket.asked == {"list": 3, "get": 10}
-        where = {"status": {"$in": [f"{n}" for n in range(40)] + ["a"]}, "n": {"$lt": 9}}
+        where = {"status": {"$in": [f"{n}" for n in range(40)] + ["b"]}, "n": {"$lt": 9}}
         page = await first(bucket, where=where)
-        assert [item.document["n"] for item in page.items] == [0, 3, 6]
-        assert bucket.asked == {"list": 2, "get": 3}
+        assert [item.document["n"] for item in page.items] == [1, 4, 7]
+        assert bucket.asked == {"list": 3, "get": 3}
 
 
 @played
