@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
@@ -125,13 +125,12 @@ class D1Provider(Provider):
     # --- writes --------------------------------------------------------------------------------
 
     async def _write(self, batch: Sequence[Write]) -> list[Item | None]:
-        now = self.clock.now_ms()
-        collections = list(dict.fromkeys(write.collection for write in batch))
-        limits = {name: self.size_limit(name) for name in collections}
-        plan = writing.plan(batch, self._new_version(), now, limits, asking.DIALECT)
         for _ in range(ATTEMPTS):
-            first = self._database.missing_tables(collections, now)
-            last = self._collecting(collections, now)
+            now = self.clock.now_ms()
+            limits = {write.collection: self.size_limit(write.collection) for write in batch}
+            plan = writing.plan(batch, self._new_version(), now, limits, asking.DIALECT)
+            first = self._database.missing_tables(limits, now)
+            last = self._collecting(limits, now)
             try:
                 results = await self._database.run(
                     [*first, *plan.statements, *last], Effect.IDEMPOTENT_WRITE, "write"
@@ -140,7 +139,10 @@ class D1Provider(Provider):
                 refused = refusal(error)
                 if refused is None:
                     raise
-                if refused.guard == writing.LANDED:
+                if refused.guard == writing.LANDED or (
+                    # An attempt before the one that was refused may still be on its way.
+                    refused is not error and await self._has_landed(plan, now)
+                ):
                     return await self._landed(plan)
                 if refused.kind == "no_such_table" and self._database.forget():
                     continue
@@ -151,13 +153,20 @@ class D1Provider(Provider):
                     raise
                 # What was in the way is gone already.
                 continue
-            self._database.made(collections, now)
+            self._database.made(limits, now)
             done = results[len(first) : len(first) + len(plan.statements)]
             return writing.items_of(plan, writing.bodies_of(plan, done))
         raise TransportError(
             f"others changed what the batch is about {ATTEMPTS} times; nothing was written, try "
             "again"
         )
+
+    async def _has_landed(self, plan: writing.Batch, now: int) -> bool:
+        """Whether a batch landed; if not, it never will."""
+        found, _ = await self._database.run(
+            writing.fence(plan, now), Effect.IDEMPOTENT_WRITE, "write"
+        )
+        return bool(found.rows)
 
     async def _landed(self, plan: writing.Batch) -> list[Item | None]:
         """The results of a batch that landed though its answer was lost."""
@@ -178,7 +187,7 @@ class D1Provider(Provider):
         # A document that was changed since is returned as it is now.
         return [bodies.get(number, result) for number, result in enumerate(results)]
 
-    def _collecting(self, collections: Sequence[str], now: int) -> list[Statement]:
+    def _collecting(self, collections: Iterable[str], now: int) -> list[Statement]:
         """Remove expired documents now and then, in a call that is made anyway."""
         statements: list[Statement] = []
         for table in dict.fromkeys(table_of(name)[0] for name in collections):

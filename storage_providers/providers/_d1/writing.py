@@ -35,6 +35,7 @@ __all__ = [
     "MAX_DOCUMENT_BYTES",
     "Batch",
     "bodies_of",
+    "fence",
     "items_of",
     "make_landed",
     "plan",
@@ -51,6 +52,9 @@ DAYS: Final = 4
 clocks that differ, and one to drop."""
 
 DAY_MS: Final = 86_400_000
+
+_FENCE: Final = "!"
+"""Before a token: the batch may not land any more. No token begins so."""
 
 
 class Batch(NamedTuple):
@@ -136,13 +140,25 @@ def make_landed(now_ms: int) -> list[Statement]:
 
 
 def _landed(token: str, now_ms: int) -> Statement:
-    """Keep a batch's token, and fail as the guard `LANDED` if it is there."""
+    """Keep a batch's token, and fail as the guard `LANDED` if it is there, or fenced off."""
     table = _landed_table(now_ms)
     return Statement(
         f"INSERT INTO {table} (token) SELECT CASE WHEN EXISTS (SELECT 1 FROM {table} "
-        f"WHERE token=?1) THEN json_extract('{{}}','{GUARD}{LANDED}') ELSE ?1 END",
-        (token,),
+        f"WHERE token IN (?1,?2)) THEN json_extract('{{}}','{GUARD}{LANDED}') ELSE ?1 END",
+        (token, _FENCE + token),
     )
+
+
+def fence(batch: Batch, now_ms: int) -> list[Statement]:
+    """See whether a batch landed, and keep attempts of it that are still on their way from landing.
+
+    The first statement returns a row if it landed.
+    """
+    table = _landed_table(now_ms)
+    return [
+        Statement(f"SELECT token FROM {table} WHERE token=?1", (batch.version,)),
+        Statement(f"INSERT OR IGNORE INTO {table} (token) VALUES (?1)", (_FENCE + batch.version,)),
+    ]
 
 
 def _landed_table(now_ms: int) -> str:

@@ -50,13 +50,15 @@ class LocalD1:
     Attributes:
         calls: The batches that arrived, as lists of SQL.
         faults: What happens to the next calls: `before` or `after` they are carried out the
-            connection breaks; `ok` or nothing: they are answered.
+            connection breaks; `late`: it breaks, and they arrive when `arrive` is called; `ok` or
+            nothing: they are answered.
         after: What somebody else does once the call with this number was carried out.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.calls: list[list[str]] = []
         self.faults: list[str] = []
+        self.late: list[Sequence[SqlStatement]] = []
         self.after: dict[int, Callable[[], Awaitable[None]]] = {}
         self.connection = sqlite3.connect(path, isolation_level=None)
         # As JavaScript decodes what is no UTF-8.
@@ -86,6 +88,9 @@ class LocalD1:
             fault = self.faults.pop(0) if self.faults else "ok"
             if fault == "before":
                 raise TransportError("injected: the connection broke before anything was sent")
+            if fault == "late":
+                self.late.append(statements)
+                raise OutcomeUnknownError("injected: the connection broke after sending")
             try:
                 return self._answer(statements, effect)
             finally:
@@ -132,6 +137,14 @@ class LocalD1:
         changes = self.connection.total_changes - before
         columns = [name for name, *_ in cursor.description or ()]
         return D1Result(columns=columns, rows=rows, rows_read=len(rows), changes=changes)
+
+    def arrive(self) -> str:
+        """Carry out the call that is late; returns what it failed with."""
+        try:
+            self._transaction(self.late.pop())
+        except sqlite3.Error as error:
+            return str(error)
+        return ""
 
     def close(self) -> None:
         """Close the database."""

@@ -247,6 +247,47 @@ def test_a_lost_answer_undoes_nobody_elses_write(name: str) -> None:
     run(play)
 
 
+def test_an_attempt_that_arrives_late_does_nothing() -> None:
+    """Neither after the batch landed, nor after it was said that nothing was written."""
+
+    async def play(provider: D1Provider, database: LocalD1) -> None:
+        await provider.create_item("t", {"id": "a", "n": 0})
+        database.faults = ["late"]
+        await provider.put_item("t", {"id": "a", "n": 1})
+        await provider.put_item("t", {"id": "a", "n": 2})
+        assert "sp-guard-0" in database.arrive()
+        database.faults = ["late"]
+        with pytest.raises(ItemExistsError):
+            await provider.create_item("t", {"id": "a", "n": 3})
+        await provider.delete_item("t", "a")
+        # Now its condition would hold.
+        assert "sp-guard-0" in database.arrive()
+        assert await provider.read_item("t", "a") is None
+
+    run(play)
+
+
+def test_an_attempt_that_arrives_while_it_is_looked_for() -> None:
+    """The batch is refused, then an earlier attempt of it lands after all: it is a success."""
+
+    async def play(provider: D1Provider, database: LocalD1) -> None:
+        await provider.create_item("t", {"id": "a", "n": 0})
+        other = local_provider(database, clock=ManualClock().clock)
+
+        async def remove() -> None:
+            async with other:
+                await other.delete_item("t", "a")
+            assert database.arrive() == ""
+
+        database.faults = ["late"]
+        database.after[len(database.calls)] = remove
+        item = await provider.create_item("t", {"id": "a", "n": 1})
+        assert item == await provider.read_item("t", "a")
+        assert item.document["n"] == 1
+
+    run(play)
+
+
 def test_a_patch_that_landed_on_a_document_that_is_gone() -> None:
     """Nothing can be returned for it, and nothing is made up."""
 
