@@ -245,7 +245,13 @@ class ReferenceMachine(RuleBasedStateMachine):
         query = Query(collection, where, order_by, limit=100, total=True)
         mine, theirs = self._ask(query), self._ask(query, reference=True)
         assert _contents(mine.items) == _contents(theirs.items), query
-        assert mine.total == theirs.total == len(theirs.items)
+        assert theirs.total == len(theirs.items)
+        if where is None and not self.provider.capabilities.native_query:
+            # Counting keys alone counts expired documents until they are collected.
+            assert mine.total is not None
+            assert mine.total >= len(theirs.items)
+        else:
+            assert mine.total == theirs.total
 
     @rule(
         where=st.none() | st.none() | wheres(max_leaves=2),
