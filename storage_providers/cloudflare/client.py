@@ -40,6 +40,7 @@ from storage_providers.cloudflare._envelope import (
 from storage_providers.cloudflare._http import Http, Phases, Reply, need_httpx
 from storage_providers.cloudflare.errors import Refusal, Service, error_of
 from storage_providers.errors import (
+    InvalidArgumentError,
     ProviderClosedError,
     RateLimitedError,
     StorageError,
@@ -419,7 +420,13 @@ class CloudflareClient:
         else:
             address = f"{self.base_url}/accounts/{self.account_id}/{path}"
         given = {key: value for key, value in (params or {}).items() if value is not None}
-        return f"{address}?{urlencode(given, quote_via=quote)}" if given else address
+        if not given:
+            return address
+        try:
+            return f"{address}?{urlencode(given, quote_via=quote)}"
+        except UnicodeEncodeError:
+            pass  # The error holds the text, so ours is raised out here.
+        raise InvalidArgumentError("a parameter holds a lone surrogate and is not valid Unicode")
 
     async def _call(
         self,

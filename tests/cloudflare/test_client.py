@@ -237,6 +237,10 @@ def test_what_is_no_json_is_not_sent() -> None:
             for body in ({"a": object()}, {"a": "\ud800"}):
                 with pytest.raises(InvalidArgumentError, match="JSON"):
                     await opened.client.request("PUT", "x", json=body, effect=Effect.WRITE)
+            prefix = {"prefix": "\ud800"}
+            with pytest.raises(InvalidArgumentError, match="Unicode") as caught:
+                await opened.client.request("GET", "x", params=prefix, effect=Effect.READ)
+            assert caught.value.__context__ is None
             assert opened.service.requests == []
 
     run(main())
