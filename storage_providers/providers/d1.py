@@ -17,6 +17,7 @@ from storage_providers.errors import (
     StorageError,
     TransportError,
 )
+from storage_providers.maintenance import Check, Provision
 from storage_providers.protocol import (
     Address,
     Capabilities,
@@ -30,18 +31,19 @@ from storage_providers.protocol import (
     check_collection,
 )
 from storage_providers.providers import _sql
-from storage_providers.providers._d1 import asking, conflicts, declaring, writing
+from storage_providers.providers._d1 import asking, conflicts, declaring, provisioning, writing
 from storage_providers.providers._d1.database import Database, Part, Usage, refusal
-from storage_providers.providers._d1.reaching import reach, time_travel
+from storage_providers.providers._d1.reaching import Place, time_travel
 from storage_providers.providers._sql import Statement, table_of
 from storage_providers.providers._sql.rows import MissingSideTableError
 from storage_providers.providers._sql.schema import access_of
 from storage_providers.providers._sql.write import collect_expired
-from storage_providers.resilience import Effect
+from storage_providers.resilience import Effect, RetryPolicy
 
 if TYPE_CHECKING:
     from storage_providers._secrets import Secret
     from storage_providers.cloudflare.client import CloudflareClient
+    from storage_providers.cloudflare.d1 import D1DatabaseInfo
 
 __all__ = ["D1Provider"]
 
@@ -64,10 +66,13 @@ class D1Provider(Provider):
 
     Args:
         account_id: The Cloudflare account.
-        database_id: The database, by its id; `wrangler d1 list` names it.
+        database_id: The database, by its id; `wrangler d1 list` shows it.
+        database_name: The database, by its name; its id is asked for once, by a call more.
         token: An API token with the permission `D1: Edit` on the account.
-        client: A client to share with other providers instead of `account_id` and `token`; it is
-            borrowed, connected and never closed.
+        base_url: Where the API is, if elsewhere than usual; plain http only on this machine.
+        retry: How often and when to try again.
+        client: A client to share with other providers instead of account, token, `base_url` and
+            `retry`; it is borrowed, connected and never closed.
         binding: A Worker's `env.DB` instead of all of these.
         clock: Time and ids; tests pass one that they turn by hand.
 
@@ -83,14 +88,26 @@ class D1Provider(Provider):
         *,
         account_id: str | None = None,
         database_id: str | None = None,
+        database_name: str | None = None,
         token: Secret | str | None = None,
+        base_url: str | None = None,
+        retry: RetryPolicy | None = None,
         client: CloudflareClient | None = None,
         binding: Any = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__(clock=clock)
-        place = reach(account_id, database_id, token, client, binding)
-        self._transport, self._client, self._owned = place
+        place = Place(
+            account_id=account_id,
+            database_id=database_id,
+            database_name=database_name,
+            token=token,
+            base_url=base_url,
+            retry=retry,
+            client=client,
+            binding=binding,
+        )
+        self._transport, self._client, self._owned = place.reach()
         self._new_version = _sql.version_tokens(clock)
         self._plans: asking.Plans = {}
         self._collected: dict[str, int] = {}
@@ -163,10 +180,10 @@ class D1Provider(Provider):
 
     async def _has_landed(self, plan: writing.Batch, now: int) -> bool:
         """Whether a batch landed; if not, it never will."""
-        found, _ = await self._database.run(
+        results = await self._database.run(
             writing.fence(plan, now), Effect.IDEMPOTENT_WRITE, "write"
         )
-        return bool(found.rows)
+        return bool(results[-2].rows)
 
     async def _landed(self, plan: writing.Batch) -> list[Item | None]:
         """The results of a batch that landed though its answer was lost."""
@@ -357,6 +374,58 @@ class D1Provider(Provider):
                     raise
             self._database.tables.discard(table)
 
+    # --- health --------------------------------------------------------------------------------
+
+    async def checks(self, *, write: bool = True) -> list[Check]:
+        """Verify the token, ask for the database, try each right by itself.
+
+        Nothing that was written to try it stays behind.
+
+        Args:
+            write: Whether writing and removing may be tried.
+
+        Returns:
+            What was tried, in order; failures are results, not exceptions.
+        """
+        self._check_open("checks")
+        checks = await provisioning.check_service(self._transport, self._client)
+        if all(check.ok for check in checks):
+            checks += await provisioning.check_rights(self, write=write)
+        # At the end, since it is those calls that tell.
+        return [*checks, *provisioning.check_circuit(self._transport, self._client)]
+
+    async def provision(self, *, dry_run: bool = False) -> list[Provision]:
+        """Make the database if it is not there, by its name. Safe to repeat.
+
+        The provider need not be connected. A database that is given by its id can only be looked
+        for, because the service chooses ids.
+
+        Args:
+            dry_run: Only look.
+
+        Returns:
+            The database, with what became of it.
+
+        Raises:
+            ConfigurationError: There is no database of that id.
+            PermissionDeniedError: The token may not make databases, or not look for them.
+            TransportError: The service could not be reached.
+        """
+        with self._context("provision"):
+            return await provisioning.provision(self._transport, self._client, dry_run=dry_run)
+
+    async def database_info(self) -> D1DatabaseInfo:
+        """What the service says about the database: its id, its name, its size.
+
+        Raises:
+            UnsupportedOperationError: A Worker's binding does not know.
+            ConfigurationError: There is no such database.
+            TransportError: The service could not be reached.
+        """
+        self._check_open("database_info")
+        with self._context("database_info"):
+            return await (await time_travel(self._transport)).info()
+
     # --- time travel ---------------------------------------------------------------------------
 
     async def bookmark(self, timestamp: str | None = None) -> str:
@@ -371,7 +440,8 @@ class D1Provider(Provider):
         """
         self._check_open("bookmark")
         with self._context("bookmark"):
-            return (await time_travel(self._transport).bookmark(timestamp)).bookmark
+            database = await time_travel(self._transport)
+            return (await database.bookmark(timestamp)).bookmark
 
     async def restore(self, bookmark: str) -> str:
         """Put the whole database back to an earlier state, in place: what came after is gone.
@@ -389,7 +459,8 @@ class D1Provider(Provider):
         """
         self._check_open("restore")
         with self._context("restore"):
-            state = await time_travel(self._transport).restore(bookmark=bookmark)
+            database = await time_travel(self._transport)
+            state = await database.restore(bookmark=bookmark)
         self._database.forget()
         self._declarations.clear()
         self._plans.clear()

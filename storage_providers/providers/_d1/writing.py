@@ -152,10 +152,12 @@ def _landed(token: str, now_ms: int) -> Statement:
 def fence(batch: Batch, now_ms: int) -> list[Statement]:
     """See whether a batch landed, and keep attempts of it that are still on their way from landing.
 
-    The first statement returns a row if it landed.
+    The last statement but one returns a row if it landed.
     """
     table = _landed_table(now_ms)
     return [
+        # It was made by the batch that was refused, and so is gone with it.
+        *make_landed(now_ms),
         Statement(f"SELECT token FROM {table} WHERE token=?1", (batch.version,)),
         Statement(f"INSERT OR IGNORE INTO {table} (token) VALUES (?1)", (_FENCE + batch.version,)),
     ]

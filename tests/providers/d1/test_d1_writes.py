@@ -267,6 +267,20 @@ def test_an_attempt_that_arrives_late_does_nothing() -> None:
     run(play)
 
 
+def test_the_first_write_of_all_is_fenced_off_as_well() -> None:
+    """The table of tokens was made by the very batch that was refused."""
+
+    async def play(provider: D1Provider, database: LocalD1) -> None:
+        await provider.declared("t")
+        database.faults = ["late"]
+        with pytest.raises(ItemNotFoundError):
+            await provider.update_item("t", "a", {"n": 1})
+        await provider.create_item("t", {"id": "a"})
+        assert "sp-guard-0" in database.arrive()
+
+    run(play)
+
+
 def test_an_attempt_that_arrives_while_it_is_looked_for() -> None:
     """The batch is refused, then an earlier attempt of it lands after all: it is a success."""
 
