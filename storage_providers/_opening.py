@@ -18,6 +18,11 @@ __all__ = ["from_settings", "from_url"]
 
 _CREDENTIALS: Final = ("access_key_id", "secret_access_key", "session_token")
 _PLACE: Final = ("account_id", "jurisdiction", "endpoint_url")
+_ELSEWHERE: Final = ("client", "binding")
+"""Options with which a provider needs nothing of the settings."""
+
+_OVER_THE_API: Final = {"d1": "d1_database_id"}
+"""Schemes of Cloudflare's REST API, with the setting that says which thing of the account."""
 
 
 def from_url(
@@ -36,8 +41,11 @@ def from_url(
     """
     name, arguments, texts = _urls.parse_url(url)
     own: dict[str, Any] = {}
-    if name == "r2" and options.get("client") is None:
-        own = _r2_options(settings(), {*texts, *options})
+    if not _is_reached(options):
+        if name == "r2":
+            own = _r2_options(settings(), {*texts, *options})
+        elif name in _OVER_THE_API:
+            own = _api_options(name, settings(), set(options))
     return _urls.build(name, arguments, texts, {**own, **options})
 
 
@@ -57,7 +65,7 @@ def from_settings(settings: StorageSettings, options: Mapping[str, Any]) -> Prov
         return _confined(from_url(settings.url, options, lambda: settings), settings)
     name = PROVIDERS[settings.provider]
     _urls.scheme_named(name)
-    if name != "r2" or options.get("client") is None:
+    if not _is_reached(options):
         settings.check()
     arguments: tuple[Any, ...] = ()
     own: dict[str, Any] = {}
@@ -72,6 +80,11 @@ def from_settings(settings: StorageSettings, options: Mapping[str, Any]) -> Prov
         if options.get("client") is None:
             own |= _r2_options(settings, set(options))
         return _urls.build(name, arguments, {}, {**own, **options})
+    elif name in _OVER_THE_API and options.get("binding") is None:
+        which = _OVER_THE_API[name]
+        own = {which.partition("_")[2]: getattr(settings, which)}
+        if not _is_reached(options):
+            own |= _api_options(name, settings, set(options))
     return _confined(_urls.build(name, arguments, {}, {**own, **options}), settings)
 
 
@@ -87,6 +100,19 @@ def _confined(provider: Provider, settings: StorageSettings) -> Provider:
     except InvalidArgumentError as error:
         raise ConfigurationError(f"keyPrefix with user_id is no scope: {error.message}") from None
     return provider
+
+
+def _is_reached(options: Mapping[str, Any]) -> bool:
+    return any(options.get(name) is not None for name in _ELSEWHERE)
+
+
+def _api_options(name: str, settings: StorageSettings, given: set[str]) -> dict[str, Any]:
+    """What a provider over the REST API takes from the settings, beside what it is given anyway."""
+    wanted = {"token": "api_token", "account_id": "account_id", "base_url": "api_base_url"}
+    wanted = {option: setting for option, setting in wanted.items() if option not in given}
+    settings.require(*(setting for setting in wanted.values() if setting != "api_base_url"))
+    own = {option: getattr(settings, setting) for option, setting in wanted.items()}
+    return own | _retry_option(name, settings, given)
 
 
 def _r2_options(settings: StorageSettings, given: set[str]) -> dict[str, Any]:
@@ -111,10 +137,14 @@ def _r2_options(settings: StorageSettings, given: set[str]) -> dict[str, Any]:
         raise ConfigurationError("; ".join(problems))
     if "region" not in given:
         own["region"] = settings.region
-    is_set = any(settings.origin(name) != DEFAULT for name in ("max_retries", "base_delay_seconds"))
-    if is_set and "retry" not in given and _urls.takes("r2", "retry"):
-        own["retry"] = _retry(settings)
-    return own
+    return own | _retry_option("r2", settings, given)
+
+
+def _retry_option(name: str, settings: StorageSettings, given: set[str]) -> dict[str, Any]:
+    is_set = any(settings.origin(each) != DEFAULT for each in ("max_retries", "base_delay_seconds"))
+    if is_set and "retry" not in given and _urls.takes(name, "retry"):
+        return {"retry": _retry(settings)}
+    return {}
 
 
 def _retry(settings: StorageSettings) -> Any:

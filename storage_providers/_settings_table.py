@@ -150,6 +150,22 @@ def _endpoint(value: Any) -> str:
     return text
 
 
+def _base_url(value: Any) -> str:
+    text = _text(value).rstrip("/")
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if parts.scheme not in ("https", "http") or not host:
+        raise ValueError("is not a URL such as https://api.cloudflare.com/client/v4")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError("holds more than scheme, host, port and path")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("is plain http, which is refused except to this machine; use https")
+    return text
+
+
 def _key_prefix(value: Any) -> str:
     if value == "":
         return ""
@@ -260,6 +276,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(name="api_token", variable="CLOUDFLARE_API_TOKEN", parse=_secret, secret=True),
     Setting(name="account_id", variable="CLOUDFLARE_ACCOUNT_ID", parse=_text),
+    Setting(name="api_base_url", variable="CLOUDFLARE_API_BASE_URL", parse=_base_url),
     Setting(name="d1_database_id", variable="CLOUDFLARE_D1_DATABASE_ID", parse=_text),
     Setting(name="kv_namespace_id", variable="CLOUDFLARE_KV_NAMESPACE_ID", parse=_text),
     Setting(name="vectorize_index", variable="CLOUDFLARE_VECTORIZE_INDEX", parse=_text),

@@ -34,12 +34,14 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True):
         place: Turns what follows the scheme, without the query, into the constructor's positional
             arguments, and options as text.
         secrets: Options that are never taken from a URL.
+        unnamed: Options that come from the settings or as arguments, and never from a URL.
     """
 
     factory: str | None
     example: str
     place: Callable[[str], Place]
     secrets: frozenset[str] = frozenset()
+    unnamed: frozenset[str] = frozenset()
 
 
 def _nothing(rest: str) -> Place:
@@ -94,6 +96,21 @@ def _bucket(rest: str) -> Place:
     return (host,), {"prefix": path} if path else {}
 
 
+def _database(rest: str) -> Place:
+    """The database of `//id` or `//name`."""
+    name = rest.removeprefix("//").removesuffix("/")
+    if not rest.startswith("//") or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        # Not repeated: it may be the beginning of credentials.
+        raise ConfigurationError(
+            "the URL names no database behind //: its id, or its name of letters, digits, - and _; "
+            "the token goes into CLOUDFLARE_API_TOKEN, in the environment or in .env"
+        )
+    return (), {"database_id" if _UUID.fullmatch(name) else "database_name": name}
+
+
+_UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
 def _unescaped(text: str) -> str:
     try:
         return unquote(text, errors="strict")
@@ -104,6 +121,9 @@ def _unescaped(text: str) -> str:
 def _later(_rest: str) -> Place:
     return (), {}
 
+
+_OF_THE_API: Final = frozenset({"account_id", "base_url"})
+"""What a URL must not name, since it says where the token is sent and whose things are used."""
 
 SCHEMES: Final[Mapping[str, Scheme]] = {
     "file": Scheme(
@@ -128,7 +148,13 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
         secrets=frozenset({"access_key_id", "secret_access_key", "session_token"}),
     ),
     "kv": Scheme(factory=None, example="kv://namespace", place=_later),
-    "d1": Scheme(factory=None, example="d1://database", place=_later),
+    "d1": Scheme(
+        factory="storage_providers.providers.d1:D1Provider",
+        example="d1://database",
+        place=_database,
+        secrets=frozenset({"token"}),
+        unnamed=_OF_THE_API,
+    ),
     "hybrid": Scheme(factory=None, example="hybrid:", place=_later),
 }
 """Every scheme. A provider that is added replaces `factory=None` by its class."""
@@ -183,6 +209,11 @@ def parse_url(url: str) -> tuple[str, Arguments, dict[str, str]]:
                 raise ConfigurationError(
                     f"{option!r} is no option of a URL, which is shown and stored where secrets "
                     "must not be; set its variable in the environment or in .env"
+                )
+            if option in scheme.unnamed:
+                raise ConfigurationError(
+                    f"{option!r} is no option of a URL; set its variable in the environment or "
+                    "in .env, or pass it as an argument"
                 )
             if option in options:
                 raise ConfigurationError(f"the option {option!r} is given twice in the URL")

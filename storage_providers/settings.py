@@ -64,6 +64,8 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
         sync_interval_ms: How often, milliseconds.
         api_token: Token of the Cloudflare API.
         account_id: Cloudflare's account.
+        api_base_url: Where the Cloudflare API is, if elsewhere than usual; `wrangler` reads the
+            same variable.
         d1_database_id: The D1 database.
         kv_namespace_id: The KV namespace.
         vectorize_index: The Vectorize index of semantic memory.
@@ -97,6 +99,7 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
     sync_interval_ms: int = 30_000
     api_token: Secret | None = None
     account_id: str | None = None
+    api_base_url: str | None = None
     d1_database_id: str | None = None
     kv_namespace_id: str | None = None
     vectorize_index: str | None = None
@@ -317,9 +320,10 @@ def open_provider(target: str | StorageSettings | None = None, **options: Any) -
 
     Args:
         target: A URL (`file:./folder`, `file:///folder`, `sqlite:agents.db`, `sqlite::memory:`,
-            `memory:`, `r2://bucket/prefix`), with options of the provider's constructor behind
-            `?`; or settings; or nothing: then settings are read from everywhere, as
-            `StorageSettings.load` does. Credentials never stand in a URL, they come from there too.
+            `memory:`, `r2://bucket/prefix`, `d1://database`), with options of the provider's
+            constructor behind `?`; or settings; or nothing: then settings are read from everywhere,
+            as `StorageSettings.load` does. Credentials never stand in a URL, they come from there
+            too.
         options: Options of the provider's constructor. Without `target` also settings, and
             `env_file` and `settings_file`.
 

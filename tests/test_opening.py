@@ -14,14 +14,17 @@ from storage_providers import _urls
 from storage_providers._secrets import Secret
 from storage_providers._settings_table import SETTINGS
 from storage_providers.base import Provider
+from storage_providers.cloudflare.client import CloudflareClient
 from storage_providers.errors import ConfigurationError, StorageError
 from storage_providers.layers import Scope
+from storage_providers.providers.d1 import D1Provider
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.providers.r2 import CloudflareR2Provider
 from storage_providers.resilience import RetryPolicy
 from storage_providers.settings import StorageSettings, open_provider
 
 if TYPE_CHECKING:
+    from tests.servers.emulator import Emulator
     from tests.servers.moto import MotoS3
 
 SECRET = "hunter2-token"
@@ -244,6 +247,144 @@ def test_a_real_bucket_by_url(moto: MotoS3, moto_bucket: str, folder: Path) -> N
 
     asyncio.run(use())
     assert moto.keys(moto_bucket) == ["team/todos/1.json"]
+
+
+# --- databases by URL ----------------------------------------------------------------------------
+
+DATABASE = "01234567-89ab-cdef-0123-456789abcdef"
+API = {"CLOUDFLARE_API_TOKEN": SECRET, "CLOUDFLARE_ACCOUNT_ID": ACCOUNT}
+
+
+def d1_of(target: Any = None, **options: Any) -> D1Provider:
+    """The provider of a database, whatever stands on it."""
+    provider: Any = open_provider(target, **options)
+    while isinstance(provider, Scope):
+        provider = provider.inner
+    assert isinstance(provider, D1Provider)
+    return provider
+
+
+def test_a_database_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its id or its name; token, account and the API's address come from the settings."""
+    set_variables(monkeypatch, **API)
+    place = d1_of(f"d1://{DATABASE}")._place
+    assert (place.database_id, place.database_name) == (DATABASE, None)
+    assert (place.account_id, place.token, place.base_url) == (ACCOUNT, Secret(SECRET), None)
+    assert place.retry is None
+    assert SECRET not in repr(place) + repr(d1_of(f"d1://{DATABASE}"))
+    set_variables(
+        monkeypatch,
+        CLOUDFLARE_API_BASE_URL="https://gateway.example/v4",
+        CLOUDFLARE_MAX_RETRIES="7",
+        CLOUDFLARE_BASE_DELAY="20",
+    )
+    place = d1_of("d1://my-database/")._place
+    assert (place.database_id, place.database_name) == (None, "my-database")
+    assert place.base_url == "https://gateway.example/v4"
+    assert place.retry is not None
+    assert (place.retry.attempts, place.retry.base_delay_seconds) == (8, 20)
+    place = d1_of("d1://my-database", token="mine", account_id="f" * 32)._place
+    assert (place.token, place.account_id) == (Secret("mine"), "f" * 32)
+
+
+def test_a_database_by_settings() -> None:
+    """The id is a setting as well; a client or a binding needs none but it."""
+    base: dict[str, Any] = {
+        "provider": "cloudflare-d1",
+        "api_token": "t",
+        "account_id": ACCOUNT,
+        "d1_database_id": DATABASE,
+    }
+    assert d1_of(**base)._place.database_id == DATABASE
+    own = RetryPolicy(attempts=1)
+    assert d1_of(**base, max_retries=7, retry=own)._place.retry is own
+    retry = d1_of(**base, max_retries=0)._place.retry
+    assert retry == RetryPolicy(attempts=1, base_delay_seconds=1.0)
+    client = CloudflareClient(account_id=ACCOUNT, token="t")
+    place = d1_of(provider="cloudflare-d1", d1_database_id=DATABASE, client=client)._place
+    assert (place.client, place.token, place.database_id) == (client, None, DATABASE)
+    assert d1_of(f"d1://{DATABASE}", client=client)._place.client is client
+    assert d1_of(provider="cloudflare-d1", binding=object())._place.database_id is None
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("d1:", "names no database"),
+        ("d1://", "names no database"),
+        ("d1:database", "names no database"),
+        ("d1://a/b", "names no database"),
+        ("d1://a b", "names no database"),
+        ("d1://%61", "names no database"),
+        (f"d1://{SECRET}@database", "names no database"),
+        (f"d1://x?token={SECRET}", "'token' is no option of a URL"),
+        (f"d1://x?account_id={ACCOUNT}", "'account_id' is no option of a URL"),
+        ("d1://x?base_url=https://elsewhere.example", "'base_url' is no option of a URL"),
+        ("d1://x?database_id=y", "database_id and database_name"),
+        ("d1://x?database_name=y", "given twice"),
+        ("d1://x?retry=5", "no option 'retry'"),
+        ("d1://x?client=5", "no option 'client'"),
+    ],
+)
+def test_database_urls_refused(url: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With advice; nothing that a URL says makes the token go elsewhere."""
+    set_variables(monkeypatch, **API)
+    assert words in refusal(url)
+
+
+def test_what_a_database_lacks_is_named_at_once() -> None:
+    """By its variables."""
+    message = refusal("d1://x")
+    assert "CLOUDFLARE_API_TOKEN" in message
+    assert "CLOUDFLARE_ACCOUNT_ID" in message
+    message = refusal(provider="cloudflare-d1", api_token="t", account_id=ACCOUNT)
+    assert "CLOUDFLARE_D1_DATABASE_ID" in message
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("http://api.example/client/v4", "plain http"),
+        (f"https://u:{SECRET}@api.example", "more than scheme"),
+        (f"https://api.example/v4?key={SECRET}", "more than scheme"),
+        ("api.example/v4", "is not a URL"),
+    ],
+)
+def test_the_address_of_the_api_is_checked(
+    address: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the token could go there."""
+    set_variables(monkeypatch, **API, CLOUDFLARE_API_BASE_URL=address)
+    message = refusal("d1://x")
+    assert words in message
+    assert "CLOUDFLARE_API_BASE_URL" in message
+
+
+def test_each_user_has_a_part_of_a_database(
+    cloudflare: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named by the prefix, in the database that the settings name; a name is an address as well."""
+    known = cloudflare.known
+    cloudflare.empty_database(known.databases[1])
+    set_variables(
+        monkeypatch,
+        CLOUDFLARE_API_TOKEN=known.token,
+        CLOUDFLARE_ACCOUNT_ID=known.account,
+        CLOUDFLARE_API_BASE_URL=known.api,
+        STORAGE_PROVIDERS_KEY_PREFIX="teams/user-{userId}",
+    )
+
+    async def play() -> list[str]:
+        for user in ("7", "70"):
+            provider = open_provider(
+                provider="cloudflare-d1", d1_database_id=known.databases[1], user_id=user
+            )
+            assert isinstance(provider, Scope)
+            assert await fill(provider, user) == [user]
+        async with open_provider("d1://database-2") as everything:
+            return await everything.collections()
+
+    assert asyncio.run(play()) == ["teams/user-7/todos", "teams/user-70/todos"]
 
 
 # --- one user's part -----------------------------------------------------------------------------

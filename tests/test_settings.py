@@ -132,6 +132,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "sync_interval_ms": ("500", 500),
     "api_token": ("t", Secret("t")),
     "account_id": ("acc", "acc"),
+    "api_base_url": ("https://api.example/v4/", "https://api.example/v4"),
     "d1_database_id": ("d", "d"),
     "kv_namespace_id": ("n", "n"),
     "vectorize_index": ("i", "i"),

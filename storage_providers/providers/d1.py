@@ -97,7 +97,7 @@ class D1Provider(Provider):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__(clock=clock)
-        place = Place(
+        self._place = Place(
             account_id=account_id,
             database_id=database_id,
             database_name=database_name,
@@ -107,7 +107,7 @@ class D1Provider(Provider):
             client=client,
             binding=binding,
         )
-        self._transport, self._client, self._owned = place.reach()
+        self._transport, self._client, self._owned = self._place.reach()
         self._new_version = _sql.version_tokens(clock)
         self._plans: asking.Plans = {}
         self._collected: dict[str, int] = {}
@@ -412,7 +412,7 @@ class D1Provider(Provider):
             TransportError: The service could not be reached.
         """
         with self._context("provision"):
-            return await provisioning.provision(self._transport, self._client, dry_run=dry_run)
+            return await provisioning.provision(self._place, dry_run=dry_run)
 
     async def database_info(self) -> D1DatabaseInfo:
         """What the service says about the database: its id, its name, its size.

@@ -19,7 +19,7 @@ from storage_providers.providers._r2.config import (
 )
 from storage_providers.providers._r2.objects import LIMITS
 from storage_providers.providers._r2.store import R2Store
-from storage_providers.resilience import CONCURRENCY, Timing
+from storage_providers.resilience import CONCURRENCY, RetryPolicy, Timing
 
 if TYPE_CHECKING:
     from storage_providers._secrets import Secret
@@ -57,6 +57,7 @@ class CloudflareR2Provider(ObjectProvider):
         connect_timeout_seconds: How long connecting may take.
         read_timeout_seconds: How long an answer, or the next part of it, may be waited for.
         deadline_seconds: How long one object or page may take, with all that is tried again.
+        retry: How often and when to try again; five attempts by default.
         client: An S3 client of aioboto3 to borrow instead of credentials and endpoint; it is not
             closed.
         clock: Wall-clock time and ids; tests pass one that they turn by hand.
@@ -85,6 +86,7 @@ class CloudflareR2Provider(ObjectProvider):
         connect_timeout_seconds: float = CONNECT_SECONDS,
         read_timeout_seconds: float = READ_SECONDS,
         deadline_seconds: float = DEADLINE_SECONDS,
+        retry: RetryPolicy | None = None,
         client: S3Client | None = None,
         clock: Clock = SYSTEM_CLOCK,
         timing: Timing | None = None,
@@ -105,7 +107,7 @@ class CloudflareR2Provider(ObjectProvider):
         )
         timing = Timing() if timing is None else timing
         layout = FolderLayout(prefix, service="R2", max_key_bytes=LIMITS.max_key_bytes)
-        self._store = R2Store(config, client=client, timing=timing)
+        self._store = R2Store(config, client=client, retry=retry, timing=timing)
         super().__init__(self._store, layout, clock=clock, timing=timing)
 
     @property

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["NamedDatabase", "Place", "time_travel"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-"""What a database may be called. Ours, narrower than the service: a name stands in URLs as it is."""
+"""What a database may be called. Ours, so that a name stands in a URL as it is."""
 
 _OF_THE_CLIENT: Final = ("account_id", "token", "base_url", "retry")
 
@@ -55,6 +55,11 @@ class NamedDatabase:
 
     def __repr__(self) -> str:
         return f"NamedDatabase({self.name!r})"
+
+    @property
+    def database_id(self) -> str:
+        """Its id; empty until it was asked for."""
+        return "" if self._database is None else self._database.database_id
 
     async def raw(
         self,
