@@ -116,7 +116,7 @@ def test_importing_the_package_alone_loads_nothing_of_it() -> None:
 
 ROOMS: dict[str, tuple[str, ...]] = {
     "words": (
-        *("errors", "protocol", "filters", "maintenance"),
+        *("errors", "protocol", "filters", "maintenance", "conflicts"),
         *("_clock", "_hosts", "_json", "_names", "_requests", "_secrets", "_validation", "_writes"),
     ),
     "base": ("base", "_face", "_checks", "_importing"),
