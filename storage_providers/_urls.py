@@ -84,7 +84,7 @@ def _bucket(rest: str) -> Place:
         )
     if not rest.startswith("//") or not host:
         raise ConfigurationError("the URL names no bucket; write r2://bucket or r2://bucket/prefix")
-    if not re.fullmatch(r"[a-z0-9-]+", host):
+    if not re.fullmatch(r"[a-z0-9.-]+", host):
         # Not repeated: it may be the beginning of credentials.
         raise ConfigurationError(
             "the URL names no bucket between // and /: names have 3 to 63 lower-case letters, "

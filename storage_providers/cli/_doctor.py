@@ -34,6 +34,8 @@ PROBE_COLLECTION = ".doctor"
 EXTRAS = {
     "core": ("msgspec", "filelock", "pydantic", "pydantic-settings"),
     "cli": ("typer", "rich"),
+    "r2": ("aioboto3", "aiobotocore", "botocore", "aiohttp"),
+    "cloudflare": ("httpx",),
     "testing": ("pytest", "hypothesis"),
 }
 

@@ -5,14 +5,24 @@ botocore makes objects and times of every element, at ten times the cost.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
 import msgspec
 
+from storage_providers.errors import TransportError
 from storage_providers.providers._objects import Listing, ObjectEntry
 
-__all__ = ["Deletion", "KeyRefusal", "NotThisAnswerError", "read_deletion", "read_listing"]
+__all__ = [
+    "Deletion",
+    "KeyRefusal",
+    "NotThisAnswerError",
+    "read_deletion",
+    "read_listing",
+    "version_of",
+]
 
 
 class NotThisAnswerError(Exception):
@@ -30,6 +40,24 @@ class KeyRefusal(msgspec.Struct, frozen=True):
 
     key: str
     code: str
+
+
+def version_of(answer: Mapping[str, Any]) -> str:
+    """The version that the answer to a put, a read or a HEAD names.
+
+    Args:
+        answer: As botocore gives it.
+
+    Returns:
+        The ETag, without quotes.
+
+    Raises:
+        TransportError: It has none, so it is not the service's: a proxy or a login page answered.
+    """
+    tag = answer.get("ETag")
+    if not tag:
+        raise TransportError("the answer has no ETag, so it is not R2's; check the endpoint")
+    return str(tag).strip('"')
 
 
 def _parse(text: bytes, name: str) -> tuple[ET.Element, str]:

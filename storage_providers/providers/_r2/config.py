@@ -32,8 +32,11 @@ DEADLINE_SECONDS: Final = 60.0
 MAX_CONCURRENCY: Final = 1024
 """Most connections. Ours: a process may often open no more than 1,024 files."""
 
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-"""Source: Cloudflare docs, r2/buckets/create-buckets (read 2026-11)."""
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+"""Source: AWS, S3 user guide, bucket naming rules (read 2026-11)."""
+
+_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
+"""What a name must not look like, by the same source."""
 
 _ACCOUNT = re.compile(r"[0-9a-fA-F]{32}")
 _JURISDICTIONS = (None, "eu", "fedramp", "us")
@@ -78,7 +81,7 @@ class R2Config(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if isinstance(value, str):
                 msgspec.structs.force_setattr(self, name, Secret(value))
-        if not _BUCKET.fullmatch(self.bucket):
+        if not _BUCKET.fullmatch(self.bucket) or _ADDRESS.fullmatch(self.bucket):
             raise ConfigurationError(
                 f"bucket is {self.bucket!r}; names have 3 to 63 lower-case letters, digits and "
                 "hyphens, and no hyphen at their ends"
@@ -121,6 +124,12 @@ class R2Config(msgspec.Struct, frozen=True, kw_only=True):
                     "parts of it"
                 )
             return checked_endpoint(self.endpoint_url)
+        if "." in self.bucket:
+            # Source: Cloudflare docs, r2/buckets/create-buckets (read 2026-11).
+            raise ConfigurationError(
+                f"bucket is {self.bucket!r}; names on R2 have no dots, those of another S3 server "
+                "may: give its endpoint_url"
+            )
         if self.account_id is None or not _ACCOUNT.fullmatch(self.account_id):
             raise ConfigurationError(
                 "neither endpoint_url nor an account_id of 32 hexadecimal digits is given; the "

@@ -60,6 +60,9 @@ async def delete_batch(
     async def attempt(_: Attempt) -> None:
         nonlocal left
         refusals = await _send(left, bucket, sender)
+        if not {each.key for each in refusals} <= set(left):
+            # It says of one of ours that it is still there, in a way that can't be read.
+            raise TransportError("R2's answer to a deletion names other keys than were asked for")
         for key in left:
             failed.pop(key, None)
         failed.update((each.key, sender.refused_key(each.code)) for each in refusals)

@@ -98,6 +98,8 @@ STATUSES: Final[Mapping[int, Kind]] = {
     308: "wrong_place",
     401: "authentication",
     403: "permission",
+    # A service of S3 names what is missing, so this is another's answer.
+    404: "wrong_place",
     405: "unsupported",
     408: "transient",
     409: "contention",
@@ -120,6 +122,7 @@ class Refusal(NamedTuple):
         bucket: The bucket that was asked.
         size_bytes: How large the body was that was sent.
         now_ms: This machine's time, milliseconds since 1970.
+        endpoint: Who was asked, for messages.
     """
 
     status: int
@@ -128,6 +131,7 @@ class Refusal(NamedTuple):
     bucket: str
     size_bytes: int = 0
     now_ms: int = 0
+    endpoint: str = "this endpoint"
 
     @property
     def kind(self) -> Kind:
@@ -167,11 +171,13 @@ def refused(refusal: Refusal) -> StorageError:
         return _later(refusal)
     if kind == "no_bucket":
         return ConfigurationError(
-            f"there is no bucket {refusal.bucket!r} at this endpoint ({said}); make it with "
+            f"there is no bucket {refusal.bucket!r} at {refusal.endpoint} ({said}); make it with "
             "`storage-providers provision`, or set account and jurisdiction to the bucket's"
         )
     make, words = _PLAIN[kind]
-    return make(words.format(said=said or "no code", bucket=refusal.bucket))
+    return make(
+        words.format(said=said or "no code", bucket=refusal.bucket, endpoint=refusal.endpoint)
+    )
 
 
 _PLAIN: Final[Mapping[str, tuple[type[StorageError], str]]] = {
@@ -187,7 +193,8 @@ _PLAIN: Final[Mapping[str, tuple[type[StorageError], str]]] = {
     ),
     "wrong_place": (
         ConfigurationError,
-        "bucket {bucket!r} is not at this endpoint ({said}); check account and jurisdiction",
+        "bucket {bucket!r} is not at {endpoint} ({said}); check account and jurisdiction, or "
+        "endpoint_url",
     ),
     "precondition": (ConflictError, "the object is not as the put asked for ({said})"),
     "metadata": (DocumentTooLargeError, "R2 refused what is kept beside the object ({said})"),
@@ -230,11 +237,12 @@ def _clock(refusal: Refusal) -> str:
     )
 
 
-def broken(error: Exception) -> StorageError | None:
+def broken(error: Exception, endpoint: str = "its endpoint") -> StorageError | None:
     """The error that a call stands for which got no proper answer.
 
     Args:
         error: What botocore or aiohttp raised.
+        endpoint: Who was asked, for messages.
 
     Returns:
         `NotSentError` if the request surely was not carried out, `TransportError` if it may have
@@ -246,14 +254,17 @@ def broken(error: Exception) -> StorageError | None:
     exceptions, parsers = import_module("botocore.exceptions"), import_module("botocore.parsers")
     name = type(error).__name__
     if isinstance(error, (exceptions.ConnectTimeoutError, exceptions.ProxyConnectionError)):
-        return NotSentError(f"R2 could not be reached ({name})")
+        return NotSentError(f"R2 could not be reached at {endpoint} ({name})")
     if isinstance(error, exceptions.SSLError):
-        return NotSentError("no secure connection to R2 could be made (TLS)")
+        return NotSentError(
+            f"no secure connection to {endpoint} could be made (TLS); check its address and "
+            "certificate, and this machine's clock"
+        )
     if isinstance(error, exceptions.EndpointConnectionError):
         # aiobotocore gives this name also to connections that broke after the request was sent.
         cause = cast(Any, error).kwargs.get("error")
         if isinstance(cause, (aiohttp.ClientConnectorError, socket.gaierror)):
-            return NotSentError(f"R2 could not be reached ({type(cause).__name__})")
+            return NotSentError(f"R2 could not be reached at {endpoint} ({type(cause).__name__})")
         return TransportError("the connection to R2 broke")
     if isinstance(error, (exceptions.ReadTimeoutError, TimeoutError)):
         return TransportError("R2 did not answer in time")

@@ -19,6 +19,8 @@ from storage_providers.errors import (
     TransportError,
 )
 from storage_providers.maintenance import Check, Provision, check_clock
+from storage_providers.providers._objects import Listing
+from storage_providers.providers._r2.answers import read_listing
 from storage_providers.providers._r2.client import Call
 from storage_providers.providers._r2.store import R2Store
 from storage_providers.resilience import Attempt, Effect
@@ -92,10 +94,6 @@ async def _opened(store: R2Store) -> AsyncGenerator[None]:
         await store.close()
 
 
-def _endpoint(store: R2Store) -> str:
-    return store.sender.base.removesuffix(f"/{store.bucket}/")
-
-
 async def _look(store: R2Store) -> _Seen:
     now_ms = store.sender.timing.now_ms
     error: StorageError | None = None
@@ -105,12 +103,16 @@ async def _look(store: R2Store) -> _Seen:
     async def send(_: Attempt) -> dict[str, Any]:
         nonlocal sent_ms
         sent_ms = now_ms()
-        return await store.sender.send(
-            Call(),
+        call = Call(read=read_listing)
+        answer = await store.sender.send(
+            call,
             lambda client: cast(_BucketClient, client).list_objects_v2(
                 Bucket=store.bucket, MaxKeys=1
             ),
         )
+        if not isinstance(call.answer, Listing):
+            raise TransportError("what answers is no S3 service: it sent no listing")
+        return answer
 
     try:
         response = await store.resilience.call(send, effect=Effect.READ, operation="look")
@@ -135,7 +137,7 @@ async def provision(store: R2Store, *, dry_run: bool) -> list[Provision]:
     """
     what = f"bucket {store.bucket}"
     async with _opened(store):
-        where = f"at {_endpoint(store)}"
+        where = f"at {store.sender.endpoint}"
         seen = await _look(store)
         if seen.error is None:
             return [Provision(what=what, state="there", detail=where)]
@@ -189,7 +191,7 @@ async def check_service(store: R2Store) -> list[Check]:
     seen = await _look(store)
     if seen.error is None:
         took_ms = seen.received_ms - seen.sent_ms
-        detail = f"{store.bucket} answers at {_endpoint(store)} ({took_ms} ms)"
+        detail = f"{store.bucket} answers at {store.sender.endpoint} ({took_ms} ms)"
         bucket = Check(name="bucket", ok=True, detail=detail)
     else:
         unreachable = isinstance(seen.error, TransportError)
@@ -197,7 +199,7 @@ async def check_service(store: R2Store) -> list[Check]:
             name="bucket",
             ok=False,
             detail=str(seen.error),
-            advice=f"see whether {_endpoint(store)} is right and can be reached"
+            advice=f"see whether {store.sender.endpoint} is right and can be reached"
             if unreachable
             else None,
             error=type(seen.error).__name__,

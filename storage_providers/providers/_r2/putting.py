@@ -46,6 +46,7 @@ from storage_providers.errors import (
     StorageError,
 )
 from storage_providers.providers._objects import ObjectPut
+from storage_providers.providers._r2.answers import version_of
 from storage_providers.providers._r2.client import ANY_KEY, Call, S3Client
 from storage_providers.providers._r2.objects import conflict, put_arguments
 from storage_providers.providers._r2.sending import Sender
@@ -125,7 +126,7 @@ class OnePut:
     async def _store(self, client: S3Client) -> str:
         self._sent = True
         answer = await client.put_object(Bucket=self._bucket, Key=ANY_KEY, **self._arguments)
-        return str(answer["ETag"]).strip('"')
+        return version_of(answer)
 
     async def _look(self, error: OutcomeUnknownError) -> str:
         token = self._put.metadata.token
@@ -147,7 +148,7 @@ class OnePut:
 
     async def _version(self, client: S3Client) -> tuple[str, str | None]:
         answer = await client.head_object(Bucket=self._bucket, Key=ANY_KEY)
-        return str(answer["ETag"]).strip('"'), answer["Metadata"].get("token")
+        return version_of(answer), answer["Metadata"].get("token")
 
 
 def _unknown(error: ConflictError) -> OutcomeUnknownError:

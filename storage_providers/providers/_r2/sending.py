@@ -29,8 +29,9 @@ __all__ = ["Sender"]
 
 T = TypeVar("T")
 
-_NOTHING: Final = ("NoSuchKey", "NotFound", "")
-"""Codes of a 404 that mean that there is no such object; a HEAD's answer has none."""
+_NOTHING: Final = ("NoSuchKey", "NotFound")
+"""Codes of a 404 that mean that there is no such object. Only a HEAD's answer can have none: of
+another, it is not the service that speaks, and nothing is known of the object."""
 
 _BODY: Final = "storage_providers.providers._r2.body"
 
@@ -95,6 +96,11 @@ class Sender:
         self._client = None
         await self._closing.aclose()
 
+    @property
+    def endpoint(self) -> str:
+        """The address of the service; once it is open."""
+        return self.base.removesuffix(f"/{self.config.bucket}/")
+
     def url(self, key: str) -> str:
         """The address of an object.
 
@@ -139,13 +145,13 @@ class Sender:
                 return await make(self._client)
             except self._exceptions.ClientError as error:
                 refusal = self._refusal(error, len(call.body or b""))
-                if "absent" in options and refusal.status == 404 and refusal.code in _NOTHING:
+                if "absent" in options and _is_absent(refusal, error):
                     return options["absent"]
                 raise refused(refusal) from error
             except StorageError:
                 raise
             except Exception as error:
-                known = broken(error)
+                known = broken(error, self.endpoint)
                 if known is None:
                     raise
                 raise known from error
@@ -168,4 +174,13 @@ class Sender:
             bucket=self.config.bucket,
             size_bytes=size_bytes,
             now_ms=self.timing.now_ms(),
+            endpoint=self.endpoint,
         )
+
+
+def _is_absent(refusal: Refusal, error: Any) -> bool:
+    """Whether the service says that there is no such object."""
+    if refusal.status != 404:
+        return False
+    is_head = error.operation_name == "HeadObject"
+    return refusal.code in _NOTHING or (is_head and not refusal.code)

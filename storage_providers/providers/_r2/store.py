@@ -12,7 +12,7 @@ from storage_providers.errors import (
     TransportError,
 )
 from storage_providers.providers._objects import Listing, ObjectLimits, ObjectPut, StoredObject
-from storage_providers.providers._r2.answers import read_listing
+from storage_providers.providers._r2.answers import read_listing, version_of
 from storage_providers.providers._r2.client import ANY_KEY, Call, S3Client
 from storage_providers.providers._r2.config import R2Config
 from storage_providers.providers._r2.deleting import batches_of, delete_batch, twin
@@ -113,7 +113,7 @@ class R2Store:
                 data: bytes = await body.read()
             return StoredObject(
                 key=key,
-                version=answer["ETag"].strip('"'),
+                version=version_of(answer),
                 data=data,
                 metadata=read_metadata(key, answer["Metadata"], len(data)),
             )

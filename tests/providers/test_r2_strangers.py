@@ -1,0 +1,156 @@
+"""Answers that are not of R2: of a proxy, a login page, another service. None is taken for data."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from storage_providers import CloudflareR2Provider, open_provider
+from storage_providers.errors import (
+    ConfigurationError,
+    OutcomeUnknownError,
+    StorageError,
+    TransportError,
+)
+from storage_providers.providers._r2.config import R2Config
+from storage_providers.providers._r2.provisioning import provision
+from storage_providers.resilience import NotSentError
+from tests.providers.r2.r2_driver import Scripted, answer, opened, put_of
+from tests.servers.moto import MotoS3
+
+PAGE = b"<html><body>Not here</body></html>"
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+
+
+def test_a_page_that_is_not_found_is_no_missing_object() -> None:
+    """A 404 without a code of S3 is another's: nothing is known, so nothing is answered."""
+
+    async def main() -> None:
+        async with (
+            Scripted(answer(404, body=PAGE)) as server,
+            opened(server.endpoint) as store,
+        ):
+            for call in (store.get(["k"]), store.delete(["k"]), store.put([put_of()])):
+                with pytest.raises(ConfigurationError, match=r"'bucket' is not at http://127.+404"):
+                    await call
+            with pytest.raises(ConfigurationError, match="endpoint_url"):
+                await provision(store, dry_run=False)
+
+    asyncio.run(main())
+
+
+def test_a_missing_object_is_none() -> None:
+    """The service names what is missing."""
+
+    async def main() -> None:
+        async with (
+            Scripted(answer(404, "NoSuchKey")) as server,
+            opened(server.endpoint) as store,
+        ):
+            assert await store.get(["k"]) == [None]
+            assert await store.delete(["k"]) == [None]
+
+    asyncio.run(main())
+
+
+def test_a_page_is_no_object_and_no_bucket() -> None:
+    """A 200 that names no version was not the service's; a put that met it may have landed."""
+
+    async def main() -> None:
+        async with (
+            Scripted(answer(200, body=PAGE)) as server,
+            opened(server.endpoint, attempts=2) as store,
+        ):
+            (found,) = await store.get(["k"])
+            assert type(found) is TransportError
+            assert "no ETag" in str(found)
+            (stored,) = await store.put([put_of()])
+            assert type(stored) is OutcomeUnknownError
+            with pytest.raises(TransportError, match="no S3 service"):
+                await provision(store, dry_run=True)
+
+    asyncio.run(main())
+
+
+def test_a_refusal_to_remove_something_else_is_not_passed_over() -> None:
+    """It may be said of a key of ours, written in another way."""
+    told = b"<DeleteResult><Error><Key>B</Key><Code>AccessDenied</Code></Error></DeleteResult>"
+
+    async def main() -> None:
+        async with (
+            Scripted(answer(200, body=told)) as server,
+            opened(server.endpoint, attempts=1) as store,
+        ):
+            results = await store.delete(["a", "b"])
+            assert [type(each) for each in results] == [OutcomeUnknownError] * 2
+            assert "other keys" in str(results[0])
+
+    asyncio.run(main())
+
+
+def test_who_could_not_be_reached_is_named() -> None:
+    """The address is what is wrong most often."""
+
+    async def main() -> None:
+        async with Scripted() as server:
+            endpoint = server.endpoint
+        async with opened(endpoint, attempts=1) as store:
+            (found,) = await store.get(["k"])
+            assert isinstance(found, NotSentError)
+            assert endpoint in str(found)
+
+    asyncio.run(main())
+
+
+# --- names of buckets --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["my.bucket", "a.b", "a" * 63, "1.2.3", "a-.b"])
+def test_names_of_s3(name: str) -> None:
+    """Other servers' buckets may have dots."""
+    config = R2Config(
+        bucket=name,
+        endpoint_url="https://s3.example",
+        access_key_id="key",
+        secret_access_key="secret",
+    )
+    config.check_reachable()
+    assert config.bucket == name
+
+
+@pytest.mark.parametrize("name", ["a..b", ".ab", "ab.", "a" * 64, "192.168.5.4", "A.b", "a_b", ""])
+def test_names_that_s3_refuses(name: str) -> None:
+    """They are refused here, with what a name is."""
+    with pytest.raises(ConfigurationError, match="3 to 63"):
+        R2Config(bucket=name, endpoint_url="https://s3.example")
+
+
+def test_names_on_r2_have_no_dots() -> None:
+    """The message says where they may."""
+    with pytest.raises(ConfigurationError, match=r"no dots.*endpoint_url"):
+        CloudflareR2Provider(
+            "my.bucket", account_id=ACCOUNT, access_key_id="key", secret_access_key="secret"
+        )
+
+
+def test_a_bucket_with_dots(moto: MotoS3) -> None:
+    """By its URL, from making it to reading and listing."""
+
+    async def main() -> None:
+        provider = open_provider(
+            f"r2://my.dotted.bucket/p?endpoint_url={moto.endpoint}",
+            access_key_id="key",
+            secret_access_key="secret",
+        )
+        assert isinstance(provider, CloudflareR2Provider)
+        assert [each.state for each in await provider.provision()] == ["made"]
+        async with provider:
+            await provider.create_item("todos", {"id": "a"})
+            assert [item.id for item in (await provider.list_items("todos")).items] == ["a"]
+            with pytest.raises(StorageError):
+                await provider.create_item("todos", {"id": "a"})
+            await provider.delete_item("todos", "a")
+
+    asyncio.run(main())
+    moto.drop_bucket("my.dotted.bucket")
