@@ -8,6 +8,7 @@ import typer
 
 from storage_providers import __version__
 from storage_providers.cli import (
+    _d1,
     _declare,
     _doctor,
     _edit,
@@ -60,5 +61,5 @@ def options(
     context.obj = (url, debug)
 
 
-for group in (_listing, _items, _edit, _declare, _transfer, _doctor, _provision, _indexes):
+for group in (_listing, _items, _edit, _declare, _transfer, _doctor, _provision, _indexes, _d1):
     group.register(app)

@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
         examples=(
             "storage-providers provision r2://valet-data/user-7 --dry-run",
             "storage-providers provision r2://valet-data/user-7",
+            "storage-providers provision d1://valet-data",
             "storage-providers provision --json",
         ),
         panel="Check",
@@ -68,10 +69,10 @@ async def provision(
         bool, typer.Option("--json", help="Print the report as JSON.", show_default=False)
     ] = False,
 ) -> None:
-    """Make what a provider needs on its service, such as a bucket, and try each right on it.
+    """Make what a provider needs on its service, a bucket or a database, and try each right on it.
 
     Doing it again changes nothing. Making a bucket needs a token with admin rights; using it does
-    not.
+    not. A D1 database is made by its name.
     """
     if place is not None:
         session.url = place

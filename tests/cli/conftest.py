@@ -56,8 +56,17 @@ class Cli:
             env={**os.environ, **options},
         )
 
-    def on_terminal(self, *args: str, answers: Sequence[str] = (), width: int = 100) -> Result:
-        """Run a child on a terminal of its own; `out` holds everything that was shown."""
+    def on_terminal(
+        self,
+        *args: str,
+        answers: Sequence[str] = (),
+        width: int = 100,
+        question: bytes = b"[y/N]",
+    ) -> Result:
+        """Run a child on a terminal of its own; `out` holds everything that was shown.
+
+        Each time `question` was shown, the next of the answers is typed.
+        """
         controller, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
         environment = {**os.environ, "TERM": "xterm-256color"}
@@ -73,16 +82,16 @@ class Cli:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 # so that Ctrl-C reaches it
         )
         os.close(terminal)
-        shown = _converse(controller, answers)
+        shown = _converse(controller, answers, question)
         os.close(controller)
         return Result(child.wait(60), shown.decode(), "")
 
 
-def _converse(controller: int, answers: Sequence[str]) -> bytes:
+def _converse(controller: int, answers: Sequence[str], question: bytes) -> bytes:
     """Read everything until the child is gone, and answer its questions."""
     shown, left = b"", list(answers)
     while True:
-        if left and shown.count(b"[y/N]") > len(answers) - len(left):
+        if left and shown.count(question) > len(answers) - len(left):
             os.write(controller, left.pop(0).encode())
         try:
             ready = select.select([controller], [], [], 60)[0]

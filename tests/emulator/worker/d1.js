@@ -1,6 +1,7 @@
 // The D1 REST API on workerd's D1.
 import { failure, success } from "./answers.js";
 import { splitStatements } from "./sql.js";
+import { bookmark, restore } from "./time_travel.js";
 
 const STATEMENT_BYTES = 100_000;
 const VALUE_BYTES = 2_000_000;
@@ -174,8 +175,13 @@ export async function d1({ request, env, url, parts }) {
   if ((what === "query" || what === "raw") && method === "POST") {
     return query(env[database.binding], request, what === "raw");
   }
-  if (what === "time_travel" && action === "bookmark" && method === "GET") {
-    return success({ bookmark: `00000001-00000000-00004c6d-${"0".repeat(32)}` });
-  }
+  const travel = {
+    id,
+    query: url.searchParams,
+    run: (queries) => run(env[database.binding], queries),
+    empty: () => emptyDatabase(env, id),
+  };
+  if (what === "time_travel" && action === "bookmark" && method === "GET") return bookmark(travel);
+  if (what === "time_travel" && action === "restore" && method === "POST") return restore(travel);
   return failure(405, 7405, "Method not allowed");
 }

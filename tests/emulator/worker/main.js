@@ -32,6 +32,7 @@ async function route(request, env, url) {
   if (realm !== "accounts") return noRoute(url.pathname);
   const [account, ...path] = rest;
   if (path.length === 0) return success({ id: account, name: "emulated" });
+  if (path.join("/") === "tokens/verify") return success({ id: "emulated", status: "active" });
   const [service, kind, ...parts] = path;
   const call = { request, env, url, parts };
   if (service === "storage" && kind === "kv" && parts[0] === "namespaces") {

@@ -13,10 +13,19 @@ import pytest
 
 from storage_providers import errors
 from storage_providers.cloudflare.client import CloudflareClient
-from storage_providers.errors import ConfigurationError, UnsupportedOperationError
+from storage_providers.cloudflare.d1 import D1Result
+from storage_providers.errors import (
+    ConfigurationError,
+    PermissionDeniedError,
+    TransportError,
+    UnsupportedOperationError,
+)
+from storage_providers.maintenance import Check
 from storage_providers.protocol import Clear, CollectionSpec, Index, Put
 from storage_providers.providers._d1 import database as knowledge
+from storage_providers.providers._d1 import provisioning
 from storage_providers.providers.d1 import D1Provider
+from storage_providers.resilience import BreakerPolicy, Effect, RetryPolicy
 from storage_providers.testing.conformance import ManualClock
 from tests.providers.d1.local import LocalD1, local_provider
 from tests.providers.d1.workerd import client_of, raw
@@ -40,6 +49,20 @@ ACCOUNT, DATABASE, TOKEN = "a" * 32, "00000000-0000-4000-8000-000000000001", "se
         ),
         ({"database_id": DATABASE, "account_id": "", "token": TOKEN}, "account_id is not an id"),
         ({"binding": object(), "token": TOKEN}, "leave out token"),
+        ({"database_id": DATABASE, "database_name": "x"}, "leave one of them"),
+        (
+            {"database_name": "../x", "account_id": ACCOUNT, "token": TOKEN},
+            "database_name is not a name",
+        ),
+        (
+            {
+                "database_id": DATABASE,
+                "account_id": ACCOUNT,
+                "token": TOKEN,
+                "base_url": "http://a.example",
+            },
+            "plain http",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(arguments: dict[str, Any], advice: str) -> None:
@@ -54,6 +77,83 @@ def test_a_client_excludes_account_and_token() -> None:
     client = CloudflareClient(account_id=ACCOUNT, token=TOKEN)
     with pytest.raises(ConfigurationError, match="leave them out"):
         D1Provider(client=client, database_id=DATABASE, token=TOKEN)
+    with pytest.raises(ConfigurationError, match="its retry already"):
+        D1Provider(client=client, database_id=DATABASE, retry=RetryPolicy())
+
+
+def test_retries_are_as_told(cloudflare: Emulator) -> None:
+    """A passing fault is tried again as often as the provider was told, and no more."""
+    known = cloudflare.known
+
+    async def scene(attempts: int) -> int:
+        cloudflare.reset()
+        cloudflare.fault(".*/raw", times=None, status=503, code=10001, message="down")
+        provider = D1Provider(
+            account_id=known.account,
+            database_id=known.databases[0],
+            token=known.token,
+            base_url=known.api,
+            retry=RetryPolicy(attempts=attempts, base_delay_seconds=0, max_delay_seconds=0),
+        )
+        async with provider:
+            with pytest.raises(TransportError):
+                await provider.read_item("t", "a")
+        return len(cloudflare.log())
+
+    assert [asyncio.run(scene(attempts)) for attempts in (1, 2, 4)] == [1, 2, 4]
+
+
+class ReadOnly(LocalD1):
+    """A token that may read."""
+
+    async def raw(self, statements: Any, **options: Any) -> list[D1Result]:
+        if options["effect"] is not Effect.READ:
+            raise PermissionDeniedError("not allowed")
+        return await super().raw(statements, **options)
+
+
+def test_rights_are_tried_one_by_one(manual_clock: ManualClock) -> None:
+    """With a token that only reads, writing fails, reading does not, and the advice is said."""
+
+    async def scene(transport: LocalD1, write: bool) -> list[Check]:
+        async with local_provider(transport, clock=manual_clock.clock) as provider:
+            return await provisioning.check_rights(provider, write=write)
+
+    reading, full = ReadOnly(":memory:"), LocalD1(":memory:")
+    checks = asyncio.run(scene(reading, True))
+    assert [(check.name, check.ok) for check in checks] == [
+        ("list", True),
+        ("read", True),
+        ("write", False),
+        ("delete", False),
+    ]
+    assert checks[2].advice is not None
+    assert "D1: Edit" in checks[2].advice
+    assert [check.name for check in asyncio.run(scene(full, False))] == ["list", "read"]
+    assert full.connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    assert all(check.ok for check in asyncio.run(scene(full, True)))
+    for database in (reading, full):
+        database.close()
+
+
+def test_an_open_circuit_is_said(cloudflare: Emulator) -> None:
+    """After many failures calls are held back, and the check says since when and why."""
+    cloudflare.fault(".*/raw", times=None, status=503, code=10001, message="down")
+
+    async def scene() -> Check:
+        breaker = BreakerPolicy(consecutive_failures=2, minimum_outage_seconds=0)
+        client = client_of(cloudflare, breaker=breaker, retry=RetryPolicy(attempts=1))
+        database_id = cloudflare.known.databases[0]
+        async with client, D1Provider(database_id=database_id, client=client) as provider:
+            for _ in range(2):
+                with pytest.raises(TransportError):
+                    await provider.read_item("t", "a")
+            cloudflare.clear_faults()
+            return (await provider.checks())[-1]
+
+    check = asyncio.run(scene())
+    assert (check.name, check.ok) == ("circuit", False)
+    assert "unavailable for" in check.detail
 
 
 def test_nothing_shows_the_token() -> None:
@@ -327,18 +427,25 @@ def test_an_empty_collection_of_the_sdk_is_given_back() -> None:
 # --- time travel -------------------------------------------------------------------------------
 
 
-def test_a_bookmark_is_the_services(cloudflare: Emulator) -> None:
-    """It names a state of the database."""
+def test_there_and_back(cloudflare: Emulator) -> None:
+    """A state is named, in a database known by its name, and gone back to, and forth."""
+    cloudflare.empty_database(cloudflare.known.databases[0])
 
-    async def scene() -> str:
+    async def scene() -> None:
         client = client_of(cloudflare)
-        async with (
-            client,
-            D1Provider(database_id=cloudflare.known.databases[0], client=client) as provider,
-        ):
-            return await provider.bookmark()
+        async with client, D1Provider(database_name="database-1", client=client) as provider:
+            info = await provider.database_info()
+            assert (info.id, info.name) == (cloudflare.known.databases[0], "database-1")
+            empty = await provider.bookmark()
+            await provider.put_item("t", {"id": "a"})
+            full = await provider.restore(empty)
+            assert full > empty
+            assert await provider.collections() == []
+            await provider.put_item("t", {"id": "b"})
+            await provider.restore(full)
+            assert [item.id async for item in provider.find_items("t")] == ["a"]
 
-    assert asyncio.run(scene()).startswith("00000001-")
+    asyncio.run(scene())
 
 
 def test_restoring_forgets_what_was_known(cloudflare: Emulator) -> None:
