@@ -86,22 +86,32 @@ class ObjectPut(msgspec.Struct, frozen=True, kw_only=True):
         metadata: What to keep beside them.
         condition: `ANY`, `IF_ABSENT` or `IfVersion`; judged by the service itself. Without
             `ObjectLimits.conditional_put` it is always `ANY`.
+        expires_at_ms: From when on nobody needs it, milliseconds since 1970 by the provider's
+            clock; `None`: always. A service that removes by itself what has expired may do so.
     """
 
     key: str
     data: bytes = b""
     metadata: Metadata = Metadata()
     condition: Condition = ANY
+    expires_at_ms: int | None = None
 
     def __repr__(self) -> str:
         return f"ObjectPut({self.key!r}, {len(self.data)} bytes, {self.condition})"
 
 
 class ObjectEntry(msgspec.Struct, frozen=True):
-    """One line of a listing: an object's key and version."""
+    """One line of a listing.
+
+    Attributes:
+        key: The object's key.
+        version: Its version; empty where only reading the object tells it.
+        stored: The object itself, where the line carries it.
+    """
 
     key: str
     version: str
+    stored: StoredObject | None = None
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +140,8 @@ class ObjectLimits(msgspec.Struct, frozen=True, kw_only=True):
         delete_batch: Most keys of one delete call.
         starts_anywhere: Whether a listing can start after any key; else only by its cursor.
         get_batch: Most keys that one request reads.
+        put_batch: Most objects that one request stores.
+        staleness_seconds: How old the answer to a read or listing may be.
     """
 
     service: str
@@ -139,6 +151,8 @@ class ObjectLimits(msgspec.Struct, frozen=True, kw_only=True):
     delete_batch: int
     starts_anywhere: bool
     get_batch: int = 1
+    put_batch: int = 1
+    staleness_seconds: float = 0.0
 
 
 class ObjectStore(Protocol):

@@ -90,7 +90,7 @@ async def document_pages(
     Objects whose keys this SDK does not read are left out.
     """
     folder = provider.layout.folder(collection)
-    pages = listing_pages(provider.store, folder, after=after, delimiter="/")
+    pages = listing_pages(provider.store, folder, after=after, delimiter=provider.layout.delimiter)
     async with aclosing(pages):
         async for page in pages:
             found: list[tuple[str, str]] = []
@@ -137,27 +137,31 @@ async def fill_in(
     indexes = tuple(indexes)
     for start in range(0, len(documents), READ_TOGETHER):
         some = documents[start : start + READ_TOGETHER]
-        entries: list[str] = []
+        entries: list[ObjectPut] = []
         found = await read_all(provider.store, [key for key, _ in some])
         for (_, item_id), stored in zip(some, found, strict=True):
             if stored is not None:
                 entries += _entries(collection, item_id, stored, indexes)
         if entries:
-            for result in await provider.store.put([ObjectPut(key=key) for key in entries]):
+            for result in await provider.store.put(entries):
                 if isinstance(result, StorageError):
                     raise result
 
 
 def _entries(
     collection: str, item_id: str, stored: StoredObject, indexes: Iterable[IndexKeys]
-) -> list[str]:
+) -> list[ObjectPut]:
     try:
-        item, _ = to_item(collection, item_id, stored)
+        item, expires_at_ms = to_item(collection, item_id, stored)
     except CorruptItemError:
         return []
     try:
         document, token = item.document, token_of(stored)
-        return [key for keys in indexes for key in keys.entries_of(document, item_id, token)]
+        return [
+            ObjectPut(key=key, expires_at_ms=expires_at_ms)
+            for keys in indexes
+            for key in keys.entries_of(document, item_id, token)
+        ]
     except InvalidDocumentError as error:
         error.collection, error.item_id = collection, item_id
         raise

@@ -19,7 +19,7 @@ from storage_providers.protocol import ANY, IF_ABSENT, Condition, IfVersion, che
 from storage_providers.providers._objects import Metadata, ObjectPut, ObjectStore
 from storage_providers.providers._objects.declaring import DECLARATIONS
 from storage_providers.providers._objects.entries import index_name, new_token
-from storage_providers.providers._objects.keys import FolderLayout
+from storage_providers.providers._objects.keys import Layout
 from storage_providers.resilience import map_bounded
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def _tried(name: str, attempt: Callable[[], Awaitable[str]]) -> Check:
 
 
 async def check_rights(
-    store: ObjectStore, layout: FolderLayout, clock: Clock, *, write: bool
+    store: ObjectStore, layout: Layout, clock: Clock, *, write: bool
 ) -> list[Check]:
     """Try listing, reading and, if wanted, writing, conditions and deleting, each by itself.
 
@@ -92,7 +92,7 @@ async def check_rights(
 class _Trial:
     """One trial object."""
 
-    def __init__(self, store: ObjectStore, layout: FolderLayout, clock: Clock) -> None:
+    def __init__(self, store: ObjectStore, layout: Layout, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._prefix = layout.prefix
@@ -107,7 +107,8 @@ class _Trial:
 
     async def read_nothing(self) -> str:
         """Read what is not there: a refusal is not the same as nothing."""
-        (found,) = await self._store.get([self.key])
+        # Not the trial object: some services remember for a while that there is none.
+        (found,) = await self._store.get([self._absent])
         if isinstance(found, StorageError):
             raise found
         return "objects may be read"
@@ -117,6 +118,8 @@ class _Trial:
         data = b'{"id":"probe"}'
         conditional = self._store.limits.conditional_put
         await self._put(self.key, data, IF_ABSENT if conditional else ANY)
+        if self._store.limits.staleness_seconds:
+            return "an object was written"
         (found,) = await self._store.get([self.key])
         if isinstance(found, StorageError):
             raise found
@@ -159,6 +162,8 @@ class _Trial:
         for error in await self._store.delete(keys):
             if error is not None:
                 raise error
+        if self._store.limits.staleness_seconds:
+            return "the trial object is removed"
         for key, found in zip(keys, await self._store.get(keys), strict=True):
             if found is not None and not isinstance(found, StorageError):
                 raise StorageError(f"the trial object {key!r} is still there; remove it")

@@ -7,7 +7,7 @@ is garbage, once it is so old that no write can be on its way that needs it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -36,7 +36,6 @@ from storage_providers.providers._objects.entries import (
     token_time_ms,
 )
 from storage_providers.providers._objects.jobs import entries_there
-from storage_providers.providers._objects.keys import SUFFIX
 from storage_providers.resilience import Deadline
 
 if TYPE_CHECKING:
@@ -99,13 +98,12 @@ async def clear(provider: ObjectProvider, collection: str) -> None:
         OutcomeUnknownError: Some documents were removed, others could not be.
         StorageError: No document was removed.
     """
-    layout, store = provider.layout, provider.store
-    removed = 0
+    layout, removed = provider.layout, 0
     try:
-        pages = listing_pages(store, layout.folder(collection), delimiter="/")
-        async with aclosing(pages):
-            async for page in pages:
-                keys = [entry.key for entry in page.entries if entry.key.endswith(SUFFIX)]
+        batches = _batches(provider, layout.folder(collection), layout.delimiter)
+        async with aclosing(batches):
+            async for entries in batches:
+                keys = [entry.key for entry in entries if entry.key.endswith(layout.suffix)]
                 results = await _delete(provider, keys)
                 removed += results.count(None)
                 for result in results:
@@ -120,11 +118,11 @@ async def clear(provider: ObjectProvider, collection: str) -> None:
         ) from error
     # Only when all documents are gone: what is left of them still needs its entries.
     try:
-        pages = listing_pages(store, layout.index_folder(collection))
-        async with aclosing(pages):
-            async for page in pages:
+        batches = _batches(provider, layout.index_folder(collection))
+        async with aclosing(batches):
+            async for entries in batches:
                 await _remove(
-                    provider, [entry.key for entry in page.entries if _is_old(provider, entry.key)]
+                    provider, [entry.key for entry in entries if _is_old(provider, entry.key)]
                 )
     except StorageError as error:
         _LOGGER.debug(
@@ -133,6 +131,23 @@ async def clear(provider: ObjectProvider, collection: str) -> None:
             collection,
             type(error).__name__,
         )
+
+
+async def _batches(
+    provider: ObjectProvider, prefix: str, delimiter: str | None = None
+) -> AsyncGenerator[list[ObjectEntry], None]:
+    """What is listed, as much at once as one request removes."""
+    most = provider.store.limits.delete_batch
+    waiting: list[ObjectEntry] = []
+    pages = listing_pages(provider.store, prefix, delimiter=delimiter)
+    async with aclosing(pages):
+        async for page in pages:
+            if waiting and len(waiting) + len(page.entries) > most:
+                yield waiting
+                waiting = []
+            waiting = [*waiting, *page.entries]
+    if waiting:
+        yield waiting
 
 
 async def _delete(provider: ObjectProvider, keys: Sequence[str]) -> list[StorageError | None]:
@@ -193,7 +208,7 @@ class _Collector:
         """Remove the entries of a collection that nobody needs."""
         layout, store = self._provider.layout, self._provider.store
         folders: list[str] = []
-        pages = listing_pages(store, layout.index_folder(collection), delimiter="/")
+        pages = listing_pages(store, layout.index_folder(collection), delimiter=layout.delimiter)
         async with aclosing(pages):
             async for page in pages:
                 folders += page.folders

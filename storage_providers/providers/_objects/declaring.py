@@ -35,8 +35,13 @@ from storage_providers.protocol import (
     check_collection,
 )
 from storage_providers.providers._objects import Metadata, ObjectPut, ObjectStore
-from storage_providers.providers._objects.entries import IndexKeys, index_name, new_token
-from storage_providers.providers._objects.keys import FolderLayout
+from storage_providers.providers._objects.entries import (
+    IndexKeys,
+    index_name,
+    new_token,
+    token_time_ms,
+)
+from storage_providers.providers._objects.keys import Layout
 from storage_providers.resilience import Timing
 
 __all__ = [
@@ -178,7 +183,7 @@ class Declarations:
     def __init__(
         self,
         store: ObjectStore,
-        layout: FolderLayout,
+        layout: Layout,
         clock: Clock,
         timing: Timing,
         settle_seconds: float = SETTLE_SECONDS,
@@ -187,6 +192,7 @@ class Declarations:
         self._layout = layout
         self._clock = clock
         self._timing = timing
+        self._kept: dict[str, tuple[Declaration, str]] = {}
         self.settle_seconds = settle_seconds
 
     def key(self, collection: str) -> str:
@@ -208,6 +214,15 @@ class Declarations:
         (found,) = await self._store.get([key])
         if isinstance(found, StorageError):
             raise found
+        # What the service tells may be older than what this process wrote itself.
+        own, version = self._kept.get(collection, (None, ""))
+        made_ms = token_time_ms(version) if own is not None else None
+        if made_ms is not None:
+            age_ms = self._clock.now_ms() - made_ms
+            if age_ms > self._store.limits.staleness_seconds * 1000:
+                del self._kept[collection]
+            elif found is None or found.version < version:
+                return own, version
         if found is None:
             return None, None
         try:
@@ -253,6 +268,8 @@ class Declarations:
                 put = msgspec.structs.replace(put, condition=condition)
             (result,) = await self._store.put([put])
             if isinstance(result, str):
+                if self._store.limits.staleness_seconds:
+                    self._kept[collection] = after, result
                 return after
             attempt += 1
             wait = retry_seconds(result, attempt, self._timing.jitter())

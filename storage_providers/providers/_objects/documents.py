@@ -15,7 +15,9 @@ from storage_providers.providers._objects.entries import foreign_token
 __all__ = ["corrupt", "to_item", "to_object", "token_of"]
 
 
-def to_object(key: str, item: Item, token: str, condition: Condition) -> ObjectPut:
+def to_object(
+    key: str, item: Item, token: str, condition: Condition, expires_at_ms: int | None = None
+) -> ObjectPut:
     """A document as the object to store.
 
     Args:
@@ -23,14 +25,21 @@ def to_object(key: str, item: Item, token: str, condition: Condition) -> ObjectP
         item: The document; its version does not matter.
         token: Of this write.
         condition: What the service is to judge.
+        expires_at_ms: When it expires, milliseconds since 1970.
     """
     if item.payload is None:
         return ObjectPut(
-            key=key, data=item.body, metadata=Metadata(token=token), condition=condition
+            key=key,
+            data=item.body,
+            metadata=Metadata(token=token),
+            condition=condition,
+            expires_at_ms=expires_at_ms,
         )
     metadata = Metadata(token=token, encoding=item.encoding, visible_bytes=len(item.body))
     data = item.body + _mark(item.encoding) + item.payload
-    return ObjectPut(key=key, data=data, metadata=metadata, condition=condition)
+    return ObjectPut(
+        key=key, data=data, metadata=metadata, condition=condition, expires_at_ms=expires_at_ms
+    )
 
 
 def _mark(encoding: str | None) -> bytes:

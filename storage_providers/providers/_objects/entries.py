@@ -21,7 +21,7 @@ from storage_providers.errors import InvalidArgumentError, InvalidDocumentError
 from storage_providers.filters import Order, Scalar, parse_path, sortable, value_at
 from storage_providers.protocol import Index
 from storage_providers.providers._objects.keys import (
-    FolderLayout,
+    Layout,
     read_sortable_text,
     sortable_text,
 )
@@ -200,7 +200,7 @@ class IndexKeys:
         ids_descending: Whether ids stand in descending order behind equal values.
     """
 
-    def __init__(self, layout: FolderLayout, collection: str, index: Index) -> None:
+    def __init__(self, layout: Layout, collection: str, index: Index) -> None:
         self.index = index
         self.folder = layout.index_folder(collection, index_name(index))
         self.orders = tuple(

@@ -59,6 +59,7 @@ class Job:
         done: Whether it is.
         planned: The entries of the document as it is to be put now.
         put: The document as it is to be put now; `None`: nothing is.
+        expires_at_ms: When that expires, milliseconds since 1970; `None`: never.
         replaced: The entries of the document that is there now.
         sent: Entries that were sent, whatever became of them.
         stored: Those of them that are known to be stored.
@@ -75,6 +76,7 @@ class Job:
         "_with_entries",
         "again",
         "done",
+        "expires_at_ms",
         "has_lost",
         "key",
         "planned",
@@ -103,6 +105,7 @@ class Job:
         self.done = False
         self.planned: list[str] = []
         self.put: ObjectPut | None = None
+        self.expires_at_ms: int | None = None
         self.replaced: list[str] = []
         self.sent: set[str] = set()
         self.stored: set[str] = set()
@@ -124,10 +127,7 @@ class Job:
         item = self._item
         assert item is not None
         item.version = version
-        expires_at_ms = (
-            self.write.expires_at_ms if isinstance(self.write, Put) else expiry_of(item.document)
-        )
-        self._provider.remember_expiry(self.key, version, expires_at_ms)
+        self._provider.remember_expiry(self.key, version, self.expires_at_ms)
         self.finish(item)
 
     # --- time ----------------------------------------------------------------------------------
@@ -196,7 +196,10 @@ class Job:
         self.planned = entries_of(indexes, item.document, item.id, self._token) if indexes else []
         if not self._provider.store.limits.conditional_put:
             condition = ANY
-        self.put = to_object(self.key, item, self._token, condition)
+        self.expires_at_ms = (
+            self.write.expires_at_ms if isinstance(self.write, Put) else expiry_of(item.document)
+        )
+        self.put = to_object(self.key, item, self._token, condition, self.expires_at_ms)
 
     def _new_item(self, write: Put | Patch, current: _Current) -> Item:
         if isinstance(write, Put):

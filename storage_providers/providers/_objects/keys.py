@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from storage_providers.errors import ConfigurationError, InvalidArgumentError
 from storage_providers.protocol import check_collection
@@ -28,6 +28,7 @@ __all__ = [
     "ESCAPED",
     "SUFFIX",
     "FolderLayout",
+    "Layout",
     "earlier_ids",
     "is_plain",
     "read_sortable_text",
@@ -119,6 +120,57 @@ def earlier_ids(last_name: str) -> list[str]:
     ]
 
 
+class Layout(Protocol):
+    """Under which keys a driver keeps things, as the engine sees it.
+
+    Attributes:
+        prefix: What all keys begin with.
+        delimiter: What folders end with.
+        suffix: What the keys of documents end with.
+        in_id_order: Whether documents are listed in the order of their ids.
+    """
+
+    prefix: str
+    delimiter: str
+    suffix: str
+    in_id_order: bool
+
+    def check(self, key: str, what: str) -> str:
+        """The key, if the service accepts one so long; see `FolderLayout.check`."""
+        ...
+
+    def folder(self, collection: str) -> str:
+        """Where the documents of a collection are; ends with `delimiter`."""
+        ...
+
+    def index_folder(self, collection: str, index: str = "") -> str:
+        """Where the entries of an index are, or of all of the collection's."""
+        ...
+
+    def document(self, collection: str, item_id: str) -> str:
+        """The key of a document; see `FolderLayout.document`."""
+        ...
+
+    def beginning(self, folder: str, text: str) -> str:
+        """What the keys of the ids of a collection begin with that begin with a text."""
+        ...
+
+    def id_at(self, folder: str, key: str) -> str | None:
+        """The id of the document at a key of its collection's folder.
+
+        Returns:
+            The id, or `None` if it is no document's key.
+
+        Raises:
+            ValueError: It looks like a document's, but is not one that this SDK reads.
+        """
+        ...
+
+    def stray_place(self, name: str) -> str:
+        """Where a name that is no id's, behind the folder, stands among `value_key`s of ids."""
+        ...
+
+
 class FolderLayout:
     """Keys as folders: what R2 uses.
 
@@ -131,6 +183,10 @@ class FolderLayout:
         ConfigurationError: The prefix has a part that is empty, begins with `.` or holds
             characters that a key can't.
     """
+
+    delimiter = "/"
+    suffix = SUFFIX
+    in_id_order = False
 
     def __init__(self, prefix: str, *, service: str, max_key_bytes: int) -> None:
         parts = prefix.split("/") if prefix else []
@@ -236,6 +292,17 @@ class FolderLayout:
         if not part or not is_plain(part):
             raise ValueError("not a name as this SDK writes it")
         return part
+
+    def beginning(self, folder: str, text: str) -> str:
+        """What the keys of the ids of a collection begin with that begin with a text."""
+        # Some stand in keys as they are, and others of the same beginning do not.
+        return folder
+
+    def stray_place(self, name: str) -> str:
+        """Where a name that is no id's, behind the folder, stands among `value_key`s of ids."""
+        if name.startswith(ESCAPED):
+            return "2" + name[1:]
+        return "2" + sortable_text(name.removesuffix(SUFFIX))
 
     def before_plain(self, folder: str, after_id: str) -> str:
         """A key behind which all plain ids that sort after `after_id` are listed."""

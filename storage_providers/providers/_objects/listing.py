@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from storage_providers.errors import InvalidArgumentError
@@ -12,15 +14,18 @@ from storage_providers.protocol import (
     check_id,
     check_scope,
 )
+from storage_providers.providers._objects import ObjectEntry, ObjectStore
+from storage_providers.providers._objects.building import read_all
+from storage_providers.providers._objects.candidates import PLACE
 from storage_providers.providers._objects.declaring import DECLARATIONS
-from storage_providers.providers._objects.keys import FolderLayout
+from storage_providers.providers._objects.keys import FolderLayout, Layout
 from storage_providers.providers._objects.pages import Pages
 from storage_providers.resilience import map_bounded
 
 if TYPE_CHECKING:
     from storage_providers.providers._objects.provider import ObjectProvider
 
-__all__ = ["collections", "count", "versions"]
+__all__ = ["collections", "count", "is_collection", "versions"]
 
 _MARK = ">"
 """What cursors of `versions` begin with; the name of the last key follows."""
@@ -38,32 +43,56 @@ async def versions(
     """
     if cursor is not None and not cursor.startswith(_MARK):
         raise InvalidArgumentError("the cursor is damaged; begin again without one")
-    layout = provider.layout
+    layout, store = provider.layout, provider.store
     folder = layout.folder(collection)
-    after = "" if cursor is None else folder + cursor[len(_MARK) :]
-    pages = Pages(provider.store, folder, after=after, size=limit, delimiter="/")
-    entries: list[ItemVersion] = []
-    last = ""
-    while len(entries) < limit and not pages.ended:
+    name = "" if cursor is None else cursor[len(_MARK) :]
+    place = ""
+    if not store.limits.starts_anywhere:
+        place, _, name = name.partition(PLACE)
+        if place and not re.match("[0-9]{1,4}:", place):
+            raise InvalidArgumentError("the cursor is damaged; begin again without one")
+    after = folder + name if name else ""
+    pages = Pages(store, folder, after=after, size=limit, delimiter=layout.delimiter, place=place)
+    found: list[tuple[str, ObjectEntry]] = []
+    more, place = False, ""
+    while len(found) < limit and not pages.ended:
         lines = await pages.next()
         for at, entry in enumerate(lines.entries):
             item_id = _id_at(layout, folder, entry.key)
             if item_id is not None:
-                entries.append(ItemVersion(item_id, entry.version))
-                last = entry.key
-            if len(entries) == limit:
+                found.append((item_id, entry))
+                place = lines.places[at] + PLACE if lines.places else ""
+            if len(found) == limit:
                 more = not pages.ended or at + 1 < len(lines.entries)
-                return VersionPage(
-                    entries=entries, cursor=_MARK + last[len(folder) :] if more else None
-                )
-    return VersionPage(entries=entries)
+                break
+    return VersionPage(
+        entries=await _versions(store, found),
+        cursor=_MARK + place + found[-1][1].key[len(folder) :] if more else None,
+    )
+
+
+async def _versions(
+    store: ObjectStore, found: Sequence[tuple[str, ObjectEntry]]
+) -> list[ItemVersion]:
+    """Ids with versions; what the listing does not tell is read."""
+    unknown = [entry.key for _, entry in found if not entry.version]
+    told: dict[str, str] = {}
+    if unknown:
+        for key, stored in zip(unknown, await read_all(store, unknown), strict=True):
+            if stored is not None:
+                told[key] = stored.version
+    return [
+        ItemVersion(item_id, entry.version or told[entry.key])
+        for item_id, entry in found
+        if entry.version or entry.key in told
+    ]
 
 
 async def count(provider: ObjectProvider, collection: str) -> int:
     """How many documents a collection has, expired ones that were not collected among them."""
     layout = provider.layout
     folder = layout.folder(collection)
-    pages, found = Pages(provider.store, folder, delimiter="/"), 0
+    pages, found = Pages(provider.store, folder, delimiter=layout.delimiter), 0
     while not pages.ended:
         for entry in (await pages.next()).entries:
             found += _id_at(layout, folder, entry.key) is not None
@@ -93,10 +122,10 @@ async def _look(provider: ObjectProvider, scope: str) -> tuple[list[str], list[s
         Collections: the one whose folder this is, and those declared in the scope; and the scopes
         right inside it.
     """
-    layout = provider.layout
+    layout = _folders(provider)
     folder = layout.scope_folder(scope)
     inside = f"{scope}/" if scope else ""
-    may_be_one = _is_collection(scope) and layout.folder(scope) == folder
+    may_be_one = is_collection(scope) and layout.folder(scope) == folder
     names, scopes, declared = list[str](), list[str](), False
     pages = Pages(provider.store, folder, delimiter="/")
     while not pages.ended:
@@ -110,7 +139,7 @@ async def _look(provider: ObjectProvider, scope: str) -> tuple[list[str], list[s
             part = _scope_part(layout, name)
             inner = inside + (part or "")
             # In the longest scope there is, a collection's folder is no scope's.
-            if part is not None and (_is_scope(inner) or _is_collection(inner)):
+            if part is not None and (_is_scope(inner) or is_collection(inner)):
                 scopes.append(inner)
     if declared:
         names += await _declared(provider, inside)
@@ -119,24 +148,30 @@ async def _look(provider: ObjectProvider, scope: str) -> tuple[list[str], list[s
 
 async def _declared(provider: ObjectProvider, inside: str) -> list[str]:
     """The collections that are declared in a scope."""
-    layout = provider.layout
+    layout = _folders(provider)
     folder = layout.folder(inside + DECLARATIONS)
     pages, names = Pages(provider.store, folder, delimiter="/"), list[str]()
     while not pages.ended:
         for entry in (await pages.next()).entries:
             name = _id_at(layout, folder, entry.key)
-            if name is not None and "/" not in name and _is_collection(inside + name):
+            if name is not None and "/" not in name and is_collection(inside + name):
                 names.append(inside + name)
     return names
 
 
-def _id_at(layout: FolderLayout, folder: str, key: str) -> str | None:
+def _id_at(layout: Layout, folder: str, key: str) -> str | None:
     """The id of the document at a key; `None`: there is none that this SDK reads."""
     try:
         item_id = layout.id_at(folder, key)
         return None if item_id is None else check_id(item_id)
     except ValueError:
         return None
+
+
+def _folders(provider: ObjectProvider) -> FolderLayout:
+    """The layout; a provider with another one finds its collections in another way."""
+    assert isinstance(provider.layout, FolderLayout)
+    return provider.layout
 
 
 def _scope_part(layout: FolderLayout, name: str) -> str | None:
@@ -156,7 +191,7 @@ def _is_scope(scope: str) -> bool:
     return True
 
 
-def _is_collection(name: str) -> bool:
+def is_collection(name: str) -> bool:
     """Whether it is a collection's name, and not one of the SDK's own."""
     try:
         return not check_collection(name)[1].startswith(".")

@@ -40,7 +40,7 @@ from storage_providers.providers._objects.declaring import (
     DeclaredIndex,
 )
 from storage_providers.providers._objects.documents import to_item
-from storage_providers.providers._objects.keys import FolderLayout
+from storage_providers.providers._objects.keys import Layout
 from storage_providers.providers._objects.querying import QueryPlan
 from storage_providers.resilience import map_bounded
 
@@ -81,7 +81,7 @@ class ObjectProvider(Provider):
     def __init__(
         self,
         store: ObjectStore,
-        layout: FolderLayout,
+        layout: Layout,
         *,
         clock: Clock = SYSTEM_CLOCK,
         timing: Timing = SYSTEM_TIMING,
@@ -155,7 +155,8 @@ class ObjectProvider(Provider):
         if expires_at_ms is not None:
             if len(self._expiring) >= FOLDERS_KEPT:
                 del self._expiring[next(iter(self._expiring))]
-            self._expiring[key.rpartition("/")[0] + "/"] = None
+            folder, delimiter, _ = key.rpartition(self.layout.delimiter)
+            self._expiring[folder + delimiter] = None
 
     def may_expire(self, folder: str) -> bool:
         """Whether this process has met a document in a collection's folder that expires."""

@@ -23,9 +23,16 @@ from storage_providers.errors import CorruptItemError
 from storage_providers.filters import SortKey, sort_key
 from storage_providers.protocol import Item, Page, Query, QueryStatistics
 from storage_providers.providers._objects.access import ID
-from storage_providers.providers._objects.candidates import Candidate, Proposal, Source, Stranger
+from storage_providers.providers._objects.candidates import (
+    PLACE,
+    Candidate,
+    Proposal,
+    Source,
+    Stranger,
+)
 from storage_providers.providers._objects.entries import value_key
 from storage_providers.providers._objects.listing import collections, count, versions
+from storage_providers.providers._objects.pages import goes_on_behind
 from storage_providers.providers._objects.plan import Plan
 from storage_providers.providers._objects.question import Question
 from storage_providers.providers._objects.reading import Demand, Found, Reader
@@ -137,10 +144,10 @@ class _InOrder:
     ) -> None:
         self._question = question
         self._reader = reader
-        self._source: Source = question.source(provider, plan)
         folder = provider.layout.folder(question.query.collection)
         # All that is listed matches, and will be there on the next page.
         self._sure = plan.exact and not provider.may_expire(folder)
+        self._source: Source = question.source(provider, plan, int(not self._sure))
         self._demand = Demand(question.needed + (not self._sure))
         self._items: list[Item] = []
         self._taken = set[str]()
@@ -214,6 +221,8 @@ class _InOrder:
 
     async def _has_more(self) -> bool:
         """Whether something is listed behind the page."""
+        if self._rest.startswith(PLACE) and goes_on_behind(self._rest[len(PLACE) :]):
+            return True  # The service says so, and looking would be a listing more.
         while (proposal := await self._source.next()) is not None:
             if isinstance(proposal, Stranger) or proposal.probe:
                 (found,) = await self._reader.read([proposal])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from storage_providers.protocol import Query
 from storage_providers.providers._objects.access import ID, Access, goal_of
 from storage_providers.providers._objects.candidates import (
     EVERY_ID,
+    PLACE,
     ByIds,
     Candidate,
     InKeyOrder,
@@ -31,6 +33,7 @@ from storage_providers.providers._objects.candidates import (
     Source,
 )
 from storage_providers.providers._objects.entries import LAST, IndexKeys, directed, value_key
+from storage_providers.providers._objects.keys import FolderLayout
 from storage_providers.providers._objects.plan import Plan, choose
 from storage_providers.providers._objects.sources import (
     Chained,
@@ -77,11 +80,15 @@ class Question:
         self.goal = goal_of(self.order, self.conditions)
         self.last: SortKey | None = None
         self._rest = ""
+        self._place = ""
         self._values: dict[Path, Scalar] = dict(self.conditions.constants)
         if query.cursor is not None:
             self._continue(query.cursor)
 
     def _continue(self, cursor: str) -> None:
+        cursor, _, self._place = cursor.partition(PLACE)
+        if self._place and not re.match("[0-9]{1,4}:", self._place):
+            raise InvalidArgumentError("the cursor is damaged; begin again without one")
         if cursor.endswith(RESTS):
             cursor, self._rest = cursor[:-1], cursor[-1]
         values = decode_cursor(msgspec.structs.replace(self.query, cursor=cursor))
@@ -125,10 +132,17 @@ class Question:
 
     # --- sources -------------------------------------------------------------------------------
 
-    def source(self, provider: ObjectProvider, plan: Plan) -> Source:
-        """What proposes documents; in the wanted order and behind the cursor, unless sorted."""
+    def source(self, provider: ObjectProvider, plan: Plan, spare: int = 1) -> Source:
+        """What proposes documents; in the wanted order and behind the cursor, unless sorted.
+
+        Args:
+            provider: The provider.
+            plan: The plan.
+            spare: How many more will be asked for than the page holds, if all of them fit.
+        """
         if plan.kind == "index" and plan.access is not None:
-            return self._entries(provider, plan.access, sort=plan.arrangement == "sorted")
+            sort = plan.arrangement == "sorted"
+            return self._entries(provider, plan.access, spare, sort=sort)
         store, layout, name = provider.store, provider.layout, self.query.collection
         goes_on = self.last is not None and plan.arrangement != "sorted"
         last = value_key(self._values[ID]) if goes_on else ""
@@ -144,6 +158,18 @@ class Question:
                 keep=self._some_more,
                 after=directed(last, descending=True) + LAST if goes_on else "",
             )
+        if not isinstance(layout, FolderLayout):
+            after = layout.document(name, str(self._values[ID])) if goes_on else ""
+            exact = plan.arrangement == "listed" and plan.exact
+            return InKeyOrder(
+                store,
+                layout,
+                name,
+                span=span,
+                after=after,
+                size=self.needed + spare if exact else None,
+                place=self._place if goes_on else "",
+            )
         if plan.arrangement == "sorted" and plan.id_spans is None:
             return InKeyOrder(store, layout, name)
         if goes_on:
@@ -156,16 +182,30 @@ class Question:
         """How many keys are likely to be enough for the page."""
         return self.needed + self.needed // 4 + 8
 
-    def _entries(self, provider: ObjectProvider, access: Access, *, sort: bool) -> Source:
+    def _entries(
+        self, provider: ObjectProvider, access: Access, spare: int, *, sort: bool
+    ) -> Source:
         goes_on = self.last is not None and not sort
         in_order = access.arrangement in ("listed", "merged") and not sort
         ranges = access.behind(self._values) if goes_on and in_order else access.ranges
-        size = self.needed + 1 if in_order and access.exact and not access.tests else None
+        whole = None
+        if in_order and len(access.ranges) == 1 and not provider.store.limits.starts_anywhere:
+            whole = access.ranges[0]
+        size = None
+        if in_order and access.exact and not access.tests:
+            size = self.needed + (1 if whole is None else spare)
 
         def begin() -> Source:
             sources = [
                 Entries(
-                    provider.store, provider.layout, self.query.collection, access, each, size=size
+                    provider.store,
+                    provider.layout,
+                    self.query.collection,
+                    access,
+                    each,
+                    size=size,
+                    whole=whole,
+                    place=self._place if goes_on and whole is not None else "",
                 )
                 for each in ranges
             ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from storage_providers.providers._objects.provider import ObjectProvider
 
 __all__ = ["Demand", "Found", "Reader"]
+
+TOGETHER: Final = 1000
+"""Most documents judged together where listings carry them. Source: the lines of one listing."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -137,12 +140,12 @@ class Reader:
         Raises:
             StorageError: One could not be read.
         """
-        keys = [each.key for each in proposals if isinstance(each, Candidate)]
+        keys = [each.key for each in proposals if _must_be_read(each)]
         objects = iter(await self._provider.store.get(keys) if keys else [])
         return [
             self._stranger(each)
             if isinstance(each, Stranger)
-            else self._judged(each, next(objects))
+            else self._judged(each, next(objects) if each.stored is None else each.stored)
             for each in proposals
         ]
 
@@ -184,8 +187,10 @@ async def _parts(
 ) -> AsyncGenerator[list[Proposal], None]:
     """Proposals for one call each, no more than may be read."""
     while True:
-        part = list[Proposal]()
-        while len(part) < batch and not (part and demand is not None and demand.is_met):
+        part, reads = list[Proposal](), 0
+        while reads < batch and len(part) < TOGETHER:
+            if part and demand is not None and demand.is_met:
+                break
             if demand is not None:
                 await demand.begin()
             found = await source.next()
@@ -196,7 +201,12 @@ async def _parts(
             if demand is not None:
                 demand.count(found)
             part.append(found)
+            reads += _must_be_read(found)
         yield part
+
+
+def _must_be_read(proposal: Proposal) -> bool:
+    return isinstance(proposal, Candidate) and proposal.stored is None
 
 
 def _is_free(proposal: Proposal) -> bool:

@@ -12,9 +12,9 @@ from storage_providers.filters import Order, Path
 from storage_providers.protocol import check_id
 from storage_providers.providers._objects import ObjectStore
 from storage_providers.providers._objects.access import ID, Access, Range
-from storage_providers.providers._objects.candidates import Candidate, Proposal, Source
-from storage_providers.providers._objects.entries import directed, value_key
-from storage_providers.providers._objects.keys import FolderLayout
+from storage_providers.providers._objects.candidates import PLACE, Candidate, Proposal, Source
+from storage_providers.providers._objects.entries import LAST, directed, value_key
+from storage_providers.providers._objects.keys import Layout
 from storage_providers.providers._objects.pages import Pages
 from storage_providers.resilience import map_bounded
 
@@ -34,17 +34,21 @@ class Entries:
         access: How the index is used.
         part: The range.
         size: Lines of the first page.
+        whole: The range that `part` is what is left of, if where its listing goes on is to be told.
+        place: Where it goes on, for `Pages`.
     """
 
     def __init__(
         self,
         store: ObjectStore,
-        layout: FolderLayout,
+        layout: Layout,
         collection: str,
         access: Access,
         part: Range,
         *,
         size: int | None = None,
+        whole: Range | None = None,
+        place: str = "",
     ) -> None:
         self._layout = layout
         self._collection = collection
@@ -52,8 +56,20 @@ class Entries:
         folder = access.keys.folder
         self._begin = folder + part.begin
         self._stop = folder + part.stop
-        prefix = folder + _common(part.start, part.stop)
-        self._pages = Pages(store, prefix, after=folder + part.start, size=size)
+        listed = part if whole is None else whole
+        common = _common(listed.start, listed.stop)
+        self._tells_places = whole is not None
+        self._pages = Pages(
+            store,
+            folder + common,
+            after=folder + part.start,
+            size=size,
+            whole=listed.start == common
+            and listed.stop == common + LAST
+            and not access.tests
+            and access.id_spans is None,
+            place=place,
+        )
         self._left = deque[Candidate]()
         self._last = ("", "")
 
@@ -61,16 +77,18 @@ class Entries:
         while not self._left:
             if self._pages.ended:
                 return None
-            for entry in (await self._pages.next()).entries:
+            lines = await self._pages.next()
+            for at, entry in enumerate(lines.entries):
                 if entry.key >= self._stop:
                     self._pages.ended = True
                     break
-                candidate = self._candidate(entry.key)
+                tells = self._tells_places and lines.places
+                candidate = self._candidate(entry.key, PLACE + lines.places[at] if tells else "")
                 if candidate is not None:
                     self._left.append(candidate)
         return self._left.popleft()
 
-    def _candidate(self, key: str) -> Candidate | None:
+    def _candidate(self, key: str, rest: str) -> Candidate | None:
         try:
             entry = self._access.keys.read(key)
             if (entry.values, entry.id) == self._last:
@@ -82,7 +100,7 @@ class Entries:
         except ValueError:
             return None
         place = key[len(self._begin) : len(key) - len(entry.token)]
-        return Candidate(entry.id, where, place, values=entry.values)
+        return Candidate(entry.id, where, place, values=entry.values, rest=rest)
 
 
 class Chained:
@@ -167,7 +185,10 @@ class Selected:
             if place <= self._after:
                 continue
             number += 1
-            entry = (_Backwards(place), number, msgspec.structs.replace(found, place=place))
+            kept = msgspec.structs.replace(found, place=place)
+            if isinstance(kept, Candidate):
+                kept = msgspec.structs.replace(kept, rest="")
+            entry = (_Backwards(place), number, kept)
             if len(best) < self._keep:
                 heapq.heappush(best, entry)
             elif place < best[0][0].place:

@@ -19,13 +19,13 @@ from storage_providers.providers._objects.candidates import (
     Proposal,
     Stranger,
     proposal,
+    text_at,
 )
-from storage_providers.providers._objects.entries import LAST, value_key
+from storage_providers.providers._objects.entries import value_key
 from storage_providers.providers._objects.keys import (
     ESCAPED,
     FolderLayout,
     earlier_ids,
-    read_sortable_text,
 )
 from storage_providers.providers._objects.pages import Pages
 from storage_providers.providers._objects.spans import Span
@@ -77,7 +77,7 @@ class ById:
         self._span = span
         self._plain_start = span.start
         self._size = size
-        self._first_id = _text_at(span.start)
+        self._first_id = text_at(span.start)
         self._plain, self._escaped = deque[Proposal](), deque[Proposal]()
         self._displaced = dict[_Rank, Proposal]()
         self._early = set[str]()
@@ -200,9 +200,3 @@ class ById:
 
 def _rank(each: Proposal) -> _Rank:
     return each.place, isinstance(each, Candidate)
-
-
-def _text_at(start: str) -> str:
-    """The smallest id from a place on, or one before it."""
-    text = start[1:].removesuffix(LAST)
-    return read_sortable_text(text if text.endswith("!") else text + "!")[0]

@@ -60,13 +60,14 @@ CHUNK: Final = 1000
 """Writes that go through the phases together. Source: R2 removes 1,000 objects a request."""
 
 READ_BEFORE_DELETE: Final = 32
-"""With more deletes in one collection of a batch, their entries are left to be collected. Ours."""
+"""With more deletes in one collection of a batch, their entries are left to be collected; so many
+times what one request reads. Ours."""
 
 SLICE_BYTES: Final = 32_000_000
 """Documents are sent in slices of so many bytes, so that none waits long for the others. Ours."""
 
 SLICE_DOCUMENTS: Final = 256
-"""And of at most so many documents. Ours."""
+"""And of at most so many documents, if the service does not store more in a request. Ours."""
 
 MEND_SECONDS: Final = 120
 """A document that was so long on its way gets its entries once more. Ours: `PLAN_SECONDS`, and the
@@ -87,9 +88,9 @@ async def write(provider: ObjectProvider, batch: Sequence[Write]) -> list[Item |
         BatchError: Some of several failed.
         StorageError: The only write failed; or, before anything was sent, a key is too long.
     """
-    jobs = await _jobs(provider, batch)
-    for start in range(0, len(jobs), CHUNK):
-        await _Chunk(provider, jobs[start : start + CHUNK]).run()
+    jobs, chunk = await _jobs(provider, batch)
+    for start in range(0, len(jobs), chunk):
+        await _Chunk(provider, jobs[start : start + chunk]).run()
     results: list[Item | StorageError | None] = [None] * len(batch)
     for job in jobs:
         results[job.position] = job.result
@@ -102,22 +103,27 @@ async def write(provider: ObjectProvider, batch: Sequence[Write]) -> list[Item |
     return _outcome(batch, results)
 
 
-async def _jobs(provider: ObjectProvider, batch: Sequence[Write]) -> list[Job]:
-    """The writes, once it is known that all their keys fit."""
+async def _jobs(provider: ObjectProvider, batch: Sequence[Write]) -> tuple[list[Job], int]:
+    """The writes, once it is known that all their keys fit, and how many of them go together."""
+    limits = provider.store.limits
+    chunk = max(CHUNK, limits.put_batch)
     deletes = Counter(write.collection for write in batch if isinstance(write, Delete))
     jobs: list[Job] = []
     for position, each in enumerate(batch):
         if isinstance(each, Clear):
             continue
         try:
-            with_entries = deletes[each.collection] <= READ_BEFORE_DELETE
+            few = READ_BEFORE_DELETE * limits.get_batch
+            with_entries = deletes[each.collection] <= few
             jobs.append(Job(provider, position, each, with_entries=with_entries))
             indexes = await provider.indexes(each.collection)
+            if jobs[-1].must_read(indexes):
+                chunk = CHUNK  # Reading more would take long.
             if indexes and isinstance(each, Put):
                 entries_of(indexes, each.document, each.id, new_token(provider.clock))
         except StorageError as error:
             raise _placed(error, each, position) from None
-    return jobs
+    return jobs, chunk
 
 
 def _outcome(
@@ -241,7 +247,10 @@ class _Chunk:
         for job, key in wanted:
             job.sent.add(key)
         results = await _each(
-            self._store.put([ObjectPut(key=key) for _, key in wanted]), len(wanted)
+            self._store.put(
+                [ObjectPut(key=key, expires_at_ms=job.expires_at_ms) for job, key in wanted]
+            ),
+            len(wanted),
         )
         for (job, key), result in zip(wanted, results, strict=True):
             if isinstance(result, str):
@@ -252,7 +261,8 @@ class _Chunk:
                 self._fail(job, _unwritten(result))
 
     async def _put_documents(self, jobs: Sequence[Job]) -> None:
-        for some in _slices(jobs):
+        most = max(SLICE_DOCUMENTS, self._store.limits.put_batch)
+        for some in _slices(jobs, most):
             in_time = [job for job in some if not self._is_late(job)]
             puts = [cast(ObjectPut, job.put) for job in in_time]
             if puts:
@@ -356,12 +366,12 @@ class _Chunk:
             )
 
 
-def _slices(jobs: Sequence[Job]) -> Iterable[list[Job]]:
+def _slices(jobs: Sequence[Job], most: int) -> Iterable[list[Job]]:
     """So many documents together as are sent in one go."""
     some, size_bytes = list[Job](), 0
     for job in jobs:
         assert job.put is not None
-        is_full = size_bytes + len(job.put.data) > SLICE_BYTES or len(some) == SLICE_DOCUMENTS
+        is_full = size_bytes + len(job.put.data) > SLICE_BYTES or len(some) == most
         if some and is_full:
             yield some
             some, size_bytes = [], 0
