@@ -22,6 +22,7 @@ __all__ = [
     "LIMITS",
     "MAX_METADATA_BYTES",
     "MAX_OBJECT_BYTES",
+    "beginning_of",
     "checked_key",
     "conflict",
     "put_arguments",
@@ -66,6 +67,22 @@ def checked_key(key: str) -> str:
             f"the key is {size} bytes long, R2 accepts 1 to {LIMITS.max_key_bytes}; shorten names"
         )
     return key
+
+
+def beginning_of(text: str) -> str:
+    """As much of a text as a key can hold.
+
+    Every key behind the text is behind this too. Of the others, only those are that begin with it.
+
+    Args:
+        text: Any text, perhaps longer than a key.
+
+    Returns:
+        The text, or its beginning.
+    """
+    data = text.encode()
+    limit = LIMITS.max_key_bytes
+    return text if len(data) <= limit else data[:limit].decode(errors="ignore")
 
 
 def put_arguments(put: ObjectPut) -> dict[str, object]:

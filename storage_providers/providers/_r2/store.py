@@ -16,7 +16,7 @@ from storage_providers.providers._r2.answers import read_listing, version_of
 from storage_providers.providers._r2.client import ANY_KEY, Call, S3Client
 from storage_providers.providers._r2.config import R2Config
 from storage_providers.providers._r2.deleting import batches_of, delete_batch, twin
-from storage_providers.providers._r2.objects import LIMITS, checked_key, read_metadata
+from storage_providers.providers._r2.objects import LIMITS, beginning_of, checked_key, read_metadata
 from storage_providers.providers._r2.putting import OnePut
 from storage_providers.providers._r2.sending import Sender
 from storage_providers.resilience import (
@@ -183,8 +183,10 @@ class R2Store:
         delimiter: str | None = None,
     ) -> Listing:
         """List the keys that begin with `prefix`, one page, one request."""
+        if len(prefix.encode()) > LIMITS.max_key_bytes:
+            return Listing()  # No key can begin so, and the service would refuse the question.
         told: dict[str, Any] = {
-            "StartAfter": after or None,
+            "StartAfter": beginning_of(after) or None,
             "ContinuationToken": cursor,
             "MaxKeys": limit,
             "Delimiter": delimiter,
