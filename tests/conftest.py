@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from storage_providers.testing.conformance import ManualClock
 
 if TYPE_CHECKING:
+    from tests.servers.described import Description
     from tests.servers.emulator import Emulator
     from tests.servers.fault_proxy import FaultProxy
     from tests.servers.moto import MotoS3
@@ -45,11 +47,23 @@ def emulator() -> Iterator[Emulator]:
     running.stop()
 
 
+@pytest.fixture(scope="session")
+def description() -> Description | None:
+    """The API's own description, where there is one; `tests.servers.described` says where."""
+    from tests.servers.described import DESCRIPTION, Description, is_there
+
+    return Description(DESCRIPTION) if is_there() else None
+
+
 @pytest.fixture
-def cloudflare(emulator: Emulator) -> Iterator[Emulator]:
-    """The local Cloudflare without faults, with its usual settings, its log empty."""
+def cloudflare(emulator: Emulator, description: Description | None) -> Iterator[Emulator]:
+    """The local Cloudflare without faults, with its usual settings, its log empty.
+
+    What is called through it, and what it answers, is held to the API's description.
+    """
     emulator.reset()
-    yield emulator
+    with nullcontext() if description is None else description.holding(emulator.known.api):
+        yield emulator
     emulator.reset()
 
 

@@ -77,6 +77,7 @@ export default {
     const decorated = new Response(response.body, response);
     answered += 1;
     decorated.headers.set("cf-ray", `emulated-${answered}`);
+    if (injected) decorated.headers.set("emulated-fault", "1");
     if (!decorated.headers.has("x-ratelimit-limit")) {
       decorated.headers.set("x-ratelimit-limit", "1200");
       decorated.headers.set("x-ratelimit-remaining", "1199");
