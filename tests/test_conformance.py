@@ -176,8 +176,6 @@ EXPECTED = {
         726,
         {**CONDITIONS_ARE_DECLARED, **NO_SMALL_LIMIT, **SEARCHES, "needs atomic_batch": 10},
     ),
-    # On workerd it is the same, which its own test says.
-    "d1": (735, {**CONDITIONS_ARE_DECLARED, **ATOMIC, **SEARCHES}),
 }
 """Tests that run and, by reason, tests that do not apply."""
 
@@ -186,7 +184,6 @@ def test_no_case_disappears_unnoticed(tmp_path: Path) -> None:
     """The counts of every provider are these; whoever adds a case or a capability changes them."""
     sqlite = module_at(PROVIDERS / "test_sqlite.py")
     files = module_at(PROVIDERS / "test_local_file_conformance.py")
-    d1 = module_at(PROVIDERS / "d1" / "test_d1_local.py")
     counts = {
         "memory": count_cases(TestInMemory, MemoryBackend()),
         "layered": count_cases(TestLayered, LayeredBackend()),
@@ -195,7 +192,6 @@ def test_no_case_disappears_unnoticed(tmp_path: Path) -> None:
         "sqlite": count_cases(sqlite.TestFile, sqlite.FileBackend(tmp_path)),
         "sqlite in memory": count_cases(sqlite.TestMemory, sqlite.MemoryBackend()),
         "local file": count_cases(files.TestLocalFile, files.FileBackend(tmp_path / "root")),
-        "d1": count_cases(d1.TestLocal, d1.LocalBackend(tmp_path)),
     }
     shown = {name: (each.run, each.not_applicable) for name, each in counts.items()}
     assert shown == EXPECTED

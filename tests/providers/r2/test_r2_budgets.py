@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from storage_providers.providers.r2 import CloudflareR2Provider
 
 from storage_providers.protocol import CollectionSpec, Index
 from storage_providers.providers._objects.entries import IndexKeys, new_token
 from storage_providers.providers._objects.keys import FolderLayout
+from storage_providers.providers.r2 import CloudflareR2Provider
 from storage_providers.testing.conformance import ManualClock
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.moto import MotoS3
