@@ -344,6 +344,19 @@ def test_an_entry_that_can_not_be_put_keeps_the_document_back(fate: Fate) -> Non
 
 
 @played
+async def test_a_write_that_failed_is_not_waited_for() -> None:
+    """One entry can't be put, another is refused for the rate: trying that again is of no use."""
+    async with place(TAGS) as p:
+        p.store.gate = Fates(entries_put, Fate.BROKEN, Fate.REFUSED)
+        began = p.clock.seconds
+        with pytest.raises(TransportError, match="not sent") as caught:
+            await p.provider.create_item(THINGS, TASK)
+        assert not isinstance(caught.value, RateLimitedError)
+        assert p.clock.seconds == began
+        assert p.entries() == []
+
+
+@played
 async def test_entries_that_can_not_be_removed_are_left() -> None:
     """The write has landed and says so; the garbage is collected some day."""
     async with place(STATUS) as p:

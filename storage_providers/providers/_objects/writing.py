@@ -255,9 +255,11 @@ class _Chunk:
         for (job, key), result in zip(wanted, results, strict=True):
             if isinstance(result, str):
                 job.stored.add(key)
+            elif job.done:
+                continue  # Another of its entries could not be put.
             elif isinstance(result, RateLimitedError):
                 job.again = result
-            elif not job.done:
+            else:
                 self._fail(job, _unwritten(result))
 
     async def _put_documents(self, jobs: Sequence[Job]) -> None:
