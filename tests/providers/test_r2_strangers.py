@@ -134,6 +134,18 @@ def test_names_on_r2_have_no_dots() -> None:
         )
 
 
+@pytest.mark.parametrize("path", ["/bucket", "/bucket/", "/storage/v1/s3/bucket"])
+def test_the_address_of_the_bucket_is_no_endpoint(path: str) -> None:
+    """The dashboard shows it; objects would be stored in a folder of the bucket's name."""
+    with pytest.raises(ConfigurationError, match="leave that out"):
+        CloudflareR2Provider(
+            "bucket",
+            endpoint_url=f"https://s3.example{path}",
+            access_key_id="key",
+            secret_access_key="secret",
+        )
+
+
 def test_a_bucket_with_dots(moto: MotoS3) -> None:
     """By its URL, from making it to reading and listing."""
 

@@ -123,7 +123,13 @@ class R2Config(msgspec.Struct, frozen=True, kw_only=True):
                     "endpoint_url is given, so account_id and jurisdiction must not be: they are "
                     "parts of it"
                 )
-            return checked_endpoint(self.endpoint_url)
+            endpoint = checked_endpoint(self.endpoint_url)
+            if urlsplit(endpoint).path.endswith(f"/{self.bucket}"):
+                # As the dashboard shows it. Objects would go astray, and listings fail.
+                raise ConfigurationError(
+                    f"endpoint_url ends with the bucket's name, /{self.bucket}; leave that out"
+                )
+            return endpoint
         if "." in self.bucket:
             # Source: Cloudflare docs, r2/buckets/create-buckets (read 2026-11).
             raise ConfigurationError(
