@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from storage_providers.errors import (
     StorageError,
     TransportError,
 )
+from storage_providers.providers._r2 import client as client_module
 from storage_providers.providers._r2.config import R2Config
 from storage_providers.providers._r2.provisioning import provision
 from storage_providers.resilience import NotSentError
@@ -166,3 +169,65 @@ def test_a_bucket_with_dots(moto: MotoS3) -> None:
 
     asyncio.run(main())
     moto.drop_bucket("my.dotted.bucket")
+
+
+# --- what boto is given, and what it reads by itself --------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["access_key_id", "secret_access_key", "session_token"])
+@pytest.mark.parametrize("value", ["key\n", "a key", "a\r\nX-Own: header", "k\u00e9y", "\udcff"])
+def test_credentials_that_no_header_holds(name: str, value: str) -> None:
+    """They are refused at once, and not shown."""
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigurationError, match=f"{name} holds") as caught:
+        R2Config(bucket="bucket", endpoint_url="https://s3.example", **given)
+    assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize("region", ["", "a b", "x\ny", "-a", "a-", "123", "a" * 64])
+def test_regions(region: str) -> None:
+    """Those that botocore would not take."""
+    with pytest.raises(ConfigurationError, match="region is"):
+        R2Config(bucket="bucket", endpoint_url="https://s3.example", region=region)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("AWS_DEFAULTS_MODE", "bogus"), ("AWS_S3_US_EAST_1_REGIONAL_ENDPOINT", "bogus")],
+)
+def test_what_is_wrong_in_botos_own_variables(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """It is an error of ours, which says where to look."""
+    monkeypatch.setenv(name, value)
+
+    async def main() -> None:
+        async with Scripted() as server:
+            with pytest.raises(ConfigurationError, match="AWS_"):
+                async with opened(server.endpoint):
+                    pass
+
+    asyncio.run(main())
+
+
+def test_acceleration_in_botos_own_file_is_not_for_us(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is for AWS alone, and has nothing to do with the endpoint that is given."""
+    own = tmp_path / "config"
+    own.write_text("[default]\ns3 =\n    use_accelerate_endpoint = true\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(own))
+    # Boto's session, which has read its file, is kept.
+    client_module._session.cache_clear()
+
+    async def main() -> None:
+        async with (
+            Scripted(answer(404, "NoSuchKey")) as server,
+            opened(server.endpoint) as store,
+        ):
+            assert await store.get(["k"]) == [None]
+
+    try:
+        asyncio.run(main())
+    finally:
+        client_module._session.cache_clear()

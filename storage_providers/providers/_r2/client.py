@@ -30,6 +30,7 @@ from storage_providers._secrets import Secret
 from storage_providers.errors import ConfigurationError
 from storage_providers.providers._r2.answers import NotThisAnswerError
 from storage_providers.providers._r2.config import R2Config
+from storage_providers.providers._r2.errors import misconfigured
 
 __all__ = ["ANY_KEY", "CALL", "Call", "S3Client", "client_of", "hook", "unhook"]
 
@@ -107,7 +108,8 @@ async def client_of(config: R2Config) -> AbstractAsyncContextManager[S3Client]:
     session = await asyncio.to_thread(_session)
     options = import_module("aiobotocore.config").AioConfig(
         signature_version="s3v4",
-        s3={"addressing_style": "path"},
+        # The second, lest ~/.aws/config asks for what no endpoint of one's own has.
+        s3={"addressing_style": "path", "use_accelerate_endpoint": False},
         # Its default sends bodies over https in signed pieces, which R2 refuses.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -143,10 +145,7 @@ def _session() -> Any:
             loader.load_data(name)
         return import_module("aioboto3").Session(botocore_session=basis)
     except exceptions.BotoCoreError as error:
-        raise ConfigurationError(
-            f"boto's own configuration can't be used ({type(error).__name__}); see AWS_PROFILE and "
-            "~/.aws/config"
-        ) from error
+        raise misconfigured(error) from error
 
 
 def _plain(secret: Secret | str | None) -> str | None:

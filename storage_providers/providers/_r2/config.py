@@ -38,6 +38,12 @@ _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 """What a name must not look like, by the same source."""
 
+_VISIBLE = re.compile(r"[!-~]*")
+"""What stands in headers: visible ASCII."""
+
+_REGION = re.compile(r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+"""What botocore takes: a label of a host's name."""
+
 _ACCOUNT = re.compile(r"[0-9a-fA-F]{32}")
 _JURISDICTIONS = (None, "eu", "fedramp", "us")
 
@@ -81,6 +87,15 @@ class R2Config(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if isinstance(value, str):
                 msgspec.structs.force_setattr(self, name, Secret(value))
+            if value and not _VISIBLE.fullmatch(getattr(self, name).reveal()):
+                raise ConfigurationError(
+                    f"{name} holds a blank, a control character or a letter that is not ASCII; "
+                    "copy it again, without an end of line"
+                )
+        if not _REGION.fullmatch(self.region):
+            raise ConfigurationError(
+                f"region is {self.region!r}; it is letters, digits and hyphens: 'auto' on R2"
+            )
         if not _BUCKET.fullmatch(self.bucket) or _ADDRESS.fullmatch(self.bucket):
             raise ConfigurationError(
                 f"bucket is {self.bucket!r}; names have 3 to 63 lower-case letters, digits and "

@@ -27,7 +27,7 @@ from storage_providers.errors import (
 )
 from storage_providers.resilience import NotSentError, retry_after_seconds
 
-__all__ = ["CODES", "STATUSES", "Refusal", "broken", "refused"]
+__all__ = ["CODES", "STATUSES", "Refusal", "broken", "misconfigured", "refused"]
 
 Kind: TypeAlias = Literal[
     "authentication",
@@ -274,4 +274,16 @@ def broken(error: Exception, endpoint: str = "its endpoint") -> StorageError | N
         return TransportError("R2's answer can't be understood")
     if isinstance(error, (exceptions.HTTPClientError, aiohttp.ClientError, OSError)):
         return TransportError(f"the connection to R2 broke ({name})")
-    return None
+    return misconfigured(error) if isinstance(error, exceptions.BotoCoreError) else None
+
+
+def misconfigured(error: Exception) -> ConfigurationError:
+    """The error that botocore's own stands for where it was asked for nothing unusual.
+
+    Args:
+        error: What botocore raised.
+    """
+    return ConfigurationError(
+        f"boto's own configuration can't be used ({type(error).__name__}); see variables that "
+        "begin with AWS_, and ~/.aws/config"
+    )

@@ -21,7 +21,7 @@ from storage_providers.providers._r2.client import (
     unhook,
 )
 from storage_providers.providers._r2.config import R2Config
-from storage_providers.providers._r2.errors import Refusal, broken, refused
+from storage_providers.providers._r2.errors import Refusal, broken, misconfigured, refused
 from storage_providers.providers._r2.objects import checked_key
 from storage_providers.resilience import Timing
 
@@ -77,12 +77,14 @@ class Sender:
             ConfigurationError: What boto reads from its own files and variables is not valid.
         """
         async with AsyncExitStack() as opening:
-            if self._borrowed is None:
-                client = await opening.enter_async_context(await client_of(self.config))
-            else:
-                client = self._borrowed
             self._body: type[bytes] = (await asyncio.to_thread(import_module, _BODY)).Body
             self._exceptions: Any = import_module("botocore.exceptions")
+            client = self._borrowed
+            if client is None:
+                try:
+                    client = await opening.enter_async_context(await client_of(self.config))
+                except self._exceptions.BotoCoreError as error:
+                    raise misconfigured(error) from error
             hook(client)
             opening.callback(unhook, client)
             self.base = f"{str(client.meta.endpoint_url).rstrip('/')}/{self.config.bucket}/"
