@@ -12,6 +12,7 @@ import msgspec
 
 from storage_providers import (
     Capabilities,
+    CloudflareKVProvider,
     CloudflareR2Provider,
     D1Provider,
     InMemoryProvider,
@@ -36,6 +37,11 @@ def declared() -> dict[str, Capabilities]:
             account_id="0" * 32,
             access_key_id="unused",
             secret_access_key="unused",  # noqa: S106 # nothing is opened
+        ),
+        CloudflareKVProvider(
+            account_id="0" * 32,
+            namespace_id="unused",
+            token="unused",  # noqa: S106 # as above
         ),
         D1Provider(account_id="0" * 32, database_id="unused", token="unused"),  # noqa: S106 # as above
     )

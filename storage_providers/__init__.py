@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     )
     from storage_providers.providers.d1 import D1Provider
     from storage_providers.providers.in_memory import InMemoryProvider
+    from storage_providers.providers.kv import CloudflareKVProvider
     from storage_providers.providers.local_file import LocalFileProvider
     from storage_providers.providers.r2 import CloudflareR2Provider
     from storage_providers.providers.sqlite import SQLiteProvider
@@ -98,6 +99,7 @@ _HOMES = {
     """,
     "providers.d1": "D1Provider",
     "providers.in_memory": "InMemoryProvider",
+    "providers.kv": "CloudflareKVProvider",
     "providers.local_file": "LocalFileProvider",
     "providers.r2": "CloudflareR2Provider",
     "providers.sqlite": "SQLiteProvider",
@@ -116,6 +118,7 @@ __all__ = [
     "Capabilities",
     "Clear",
     "Clock",
+    "CloudflareKVProvider",
     "CloudflareR2Provider",
     "Collection",
     "CollectionSpec",

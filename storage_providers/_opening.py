@@ -21,7 +21,7 @@ _PLACE: Final = ("account_id", "jurisdiction", "endpoint_url")
 _ELSEWHERE: Final = ("client", "binding")
 """Options with which a provider needs nothing of the settings."""
 
-_OVER_THE_API: Final = {"d1": "d1_database_id"}
+_OVER_THE_API: Final = {"d1": "d1_database_id", "kv": "kv_namespace_id"}
 """Schemes of Cloudflare's REST API, with the setting that says which thing of the account."""
 
 

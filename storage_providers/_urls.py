@@ -111,6 +111,20 @@ def _database(rest: str) -> Place:
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
+def _namespace(rest: str) -> Place:
+    """The namespace and the prefix of `//id/prefix` or `//title/prefix`."""
+    name, _, prefix = rest.removeprefix("//").partition("/")
+    if not rest.startswith("//") or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", name):
+        # Not repeated: it may be the beginning of credentials.
+        raise ConfigurationError(
+            "the URL names no namespace behind //: its id, or its title of letters, digits, '_', "
+            "'.' and '-'; the token goes into CLOUDFLARE_API_TOKEN, in the environment or in .env"
+        )
+    which = "namespace_id" if re.fullmatch(r"[0-9a-f]{32}", name) else "namespace_title"
+    path = _unescaped(prefix.removesuffix("/"))
+    return (), {which: name} | ({"prefix": path} if path else {})
+
+
 def _unescaped(text: str) -> str:
     try:
         return unquote(text, errors="strict")
@@ -147,7 +161,13 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
         place=_bucket,
         secrets=frozenset({"access_key_id", "secret_access_key", "session_token"}),
     ),
-    "kv": Scheme(factory=None, example="kv://namespace", place=_later),
+    "kv": Scheme(
+        factory="storage_providers.providers.kv:CloudflareKVProvider",
+        example="kv://namespace/prefix",
+        place=_namespace,
+        secrets=frozenset({"token"}),
+        unnamed=_OF_THE_API,
+    ),
     "d1": Scheme(
         factory="storage_providers.providers.d1:D1Provider",
         example="d1://database",

@@ -82,7 +82,7 @@ class DeclareCases:
         assert await scene.provider.declared(THINGS) == spec
         assert await scene.provider.collections() == [THINGS]
 
-    @case("reopen")
+    @case("reopen", "strongly_consistent")
     async def test_a_declaration_survives_reopening(self, scene: Scene) -> None:
         """It is kept with the data, limits and all."""
         spec = CollectionSpec(
@@ -98,7 +98,7 @@ class DeclareCases:
         with pytest.raises(DocumentTooLargeError):
             await provider.create_item("u/things", {"v": "x" * 200})
 
-    @case("share")
+    @case("share", "strongly_consistent")
     async def test_a_declaration_reaches_others_in_a_minute(self, scene: Scene) -> None:
         """Another provider on the same data holds writes to it after 60 seconds at most."""
         other = await scene.another()

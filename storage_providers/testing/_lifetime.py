@@ -141,7 +141,7 @@ class LifetimeCases:
             await scene.reopen()
         assert len(set(seen)) == 4
 
-    @case("share")
+    @case("share", "strongly_consistent")
     async def test_two_providers_see_each_other(self, scene: Scene) -> None:
         """What one wrote, patched or removed the other reads and lists at once."""
         other = await scene.another()

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from storage_providers._clock import Clock
 from storage_providers.providers._objects import ObjectEntry, StoredObject
 from storage_providers.providers._objects.entries import token_time_ms
+from storage_providers.resilience import Timing
 
 __all__ = ["OwnWrites"]
 
@@ -32,6 +33,7 @@ SEEN: Final = 10_000
 class _Write(NamedTuple):
     stored: StoredObject | None
     made_ms: int
+    until: float
     size_bytes: int
     before: frozenset[str]
     """Versions known to be older."""
@@ -41,19 +43,21 @@ class OwnWrites:
     """The writes of one store.
 
     Args:
-        clock: The time, which tokens go by too.
+        clock: The time that tokens go by.
+        timing: The time that they are remembered by, which nobody sets back.
         seconds: How long they are remembered; 0: not at all.
     """
 
-    def __init__(self, clock: Clock, seconds: float) -> None:
+    def __init__(self, clock: Clock, timing: Timing, seconds: float) -> None:
         self._clock = clock
-        self._keep_ms = seconds * 1000
+        self._timing = timing
+        self._keep_seconds = seconds
         self._writes: dict[str, _Write] = {}
         self._seen: dict[str, str] = {}
         self._size_bytes = 0
 
     def __bool__(self) -> bool:
-        return self._keep_ms > 0
+        return self._keep_seconds > 0
 
     def put(self, stored: StoredObject) -> None:
         """An object was stored."""
@@ -76,7 +80,8 @@ class OwnWrites:
             before -= {stored.version}
         self._forget(key)
         size_bytes = OVERHEAD_BYTES + (0 if stored is None else len(stored.data))
-        self._writes[key] = _Write(stored, self._clock.now_ms(), size_bytes, before)
+        until = self._timing.monotonic() + self._keep_seconds
+        self._writes[key] = _Write(stored, self._clock.now_ms(), until, size_bytes, before)
         self._size_bytes += size_bytes
         self._prune()
 
@@ -86,11 +91,10 @@ class OwnWrites:
             self._size_bytes -= write.size_bytes
 
     def _prune(self) -> None:
-        now_ms = self._clock.now_ms()
+        now = self._timing.monotonic()
         while self._writes:
             key, oldest = next(iter(self._writes.items()))
-            age_ms = now_ms - oldest.made_ms
-            if 0 <= age_ms <= self._keep_ms and self._size_bytes <= MAX_BYTES:
+            if now <= oldest.until and self._size_bytes <= MAX_BYTES:
                 return
             self._forget(key)
 
@@ -126,8 +130,7 @@ class OwnWrites:
         for line in lines:
             self._see(line.key, line.version)
         for key, write in self._here(prefix, after, last):
-            line = known.get(key)
-            if line is not None and _is_later(line.version, write):
+            if key in known and _is_later(known[key].version, write):
                 continue
             known.pop(key, None)
             if write.stored is not None:

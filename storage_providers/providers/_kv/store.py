@@ -107,7 +107,7 @@ class KVStore:
         self._layout = layout
         self._clock = clock
         self._timing = timing
-        self._own_writes = OwnWrites(clock, staleness_seconds)
+        self._own_writes = OwnWrites(clock, timing, staleness_seconds)
         self._limits = msgspec.structs.replace(LIMITS, staleness_seconds=staleness_seconds)
 
     def __repr__(self) -> str:

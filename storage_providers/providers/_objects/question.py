@@ -86,7 +86,7 @@ class Question:
             self._continue(query.cursor)
 
     def _continue(self, cursor: str) -> None:
-        cursor, _, self._place = cursor.partition(PLACE)
+        self._place, _, cursor = cursor.rpartition(PLACE)
         if self._place and not re.match("[0-9]{1,4}:", self._place):
             raise InvalidArgumentError("the cursor is damaged; begin again without one")
         if cursor.endswith(RESTS):
@@ -128,7 +128,11 @@ class Question:
             values: Where it stands in the order.
             rest: Its `Candidate.rest`.
         """
-        return encode_cursor(self.query, values) + rest
+        cursor = encode_cursor(self.query, values)
+        if rest.startswith(PLACE):
+            # In front, where it can't be cut off unnoticed.
+            return rest[len(PLACE) :] + PLACE + cursor
+        return cursor + rest
 
     # --- sources -------------------------------------------------------------------------------
 
