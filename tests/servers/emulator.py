@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-__all__ = ["EMULATOR", "Emulator", "Known", "LoggedCall"]
+__all__ = ["EMULATOR", "Emulator", "Known", "LoggedCall", "node"]
 
 EMULATOR: Final = Path(__file__).parents[1] / "emulator"
 ACCOUNT: Final = "a" * 32
@@ -81,7 +81,7 @@ class Emulator:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`.
         # A pipe as its input: when this process ends, however it does, the emulator ends as well.
         self._process = subprocess.Popen(
-            [_node(), str(EMULATOR / "start.mjs"), *options],
+            [node(), str(EMULATOR / "start.mjs"), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -197,7 +197,7 @@ class Emulator:
         return answer["result"]
 
 
-def _node() -> str:
+def node() -> str:
     """The Node that the emulator brings, else the machine's."""
     if not INSTALLED.exists():
         raise RuntimeError("the emulator of Cloudflare is not installed: run `make emulator`")

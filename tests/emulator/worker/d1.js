@@ -169,7 +169,9 @@ export async function d1({ request, env, url, parts }) {
   const { method } = request;
   if (id === undefined && method === "GET") return listDatabases(env, url.searchParams);
   if (id === undefined && method === "POST") return createDatabase(env, request);
-  const database = all(env).find((each) => each.id === id && each.used);
+  // Only the database itself is also found by its name: wrangler asks for it so.
+  const isIt = (each) => each.id === id || (what === undefined && each.title === id);
+  const database = all(env).find((each) => each.used && isIt(each));
   if (!database) return failure(404, 7404, `The database ${id} could not be found`);
   if (what === undefined) return oneDatabase(env, database, request);
   if ((what === "query" || what === "raw") && method === "POST") {
