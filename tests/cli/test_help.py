@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,17 @@ from storage_providers.cli._app import app
 from storage_providers.cli._errors import ExitCode
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "command-line.md").read_text()
-COMMANDS = sorted(info.name or "" for info in app.registered_commands)
+COMMANDS = sorted(
+    [
+        *(info.name or "" for info in app.registered_commands),
+        *(
+            f"{group.name} {info.name}"
+            for group in app.registered_groups
+            if group.typer_instance is not None
+            for info in group.typer_instance.registered_commands
+        ),
+    ]
+)
 
 
 def help_of(*command: str) -> str:
@@ -45,8 +56,9 @@ def examples(text: str) -> list[list[str]]:
 
 def check_options(words: list[str]) -> str:
     """Hold every option of a command line to the help of its command; returns the command."""
-    command = next((word for word in words if word in COMMANDS), "")
-    text = help_of(command) if command else help_of()
+    pairs = map(" ".join, pairwise(words))
+    command = next((each for each in (*pairs, *words) if each in COMMANDS), "")
+    text = help_of(*command.split())
     for word in words:
         if re.match(r"--?[a-z]", word):
             name = word.partition("=")[0]
@@ -57,7 +69,7 @@ def check_options(words: list[str]) -> str:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_examples_that_fit_it(command: str) -> None:
     """Each command's help ends in examples of it, with options that it has."""
-    found = examples(help_of(command).partition("Examples:")[2])
+    found = examples(help_of(*command.split()).partition("Examples:")[2])
     assert found
     assert command in [check_options(words) for words in found]
 
