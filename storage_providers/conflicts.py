@@ -348,11 +348,14 @@ def _chosen(base: object, ours: object, theirs: object, newer: bool) -> object:
         return ours
     if _same(ours, base):
         return theirs
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        common = cast(JsonObject, base) if isinstance(base, dict) else {}
+    if _is_object(ours) and _is_object(theirs):
+        common = cast(JsonObject, base) if _is_object(base) else {}
         return _merged(common, cast(JsonObject, ours), cast(JsonObject, theirs), newer)
-    stands = ours is _MISSING or (newer and theirs is not _MISSING)
-    return cast(object, theirs if stands else ours)
+    return theirs if ours is _MISSING or (newer and theirs is not _MISSING) else ours
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def _same(left: object, right: object) -> bool:

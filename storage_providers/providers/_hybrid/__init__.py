@@ -1,0 +1,1 @@
+"""What `HybridProvider` is made of."""

@@ -1,0 +1,156 @@
+"""Filling: everything that the primary holds is copied, and what it lacks is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from storage_providers.base import Provider
+from storage_providers.errors import (
+    BatchError,
+    CorruptItemError,
+    StorageError,
+    TransportError,
+)
+from storage_providers.protocol import Address, Item, Query
+from storage_providers.providers._hybrid.journal import Journal
+from storage_providers.providers._hybrid.mirror import Mirror
+
+__all__ = ["Filled", "fill", "mend"]
+
+PAGE: Final = 500
+"""Documents copied at once. Ours."""
+
+
+class Filled(msgspec.Struct, frozen=True, kw_only=True):
+    """What filling did.
+
+    Attributes:
+        collections: Collections of the primary.
+        documents: Documents of the primary.
+        removed: Documents that the fallback alone had.
+        corrupt: Documents that can't be read at the primary; they have no copy.
+    """
+
+    collections: int
+    documents: int
+    removed: int
+    corrupt: int
+
+
+async def fill(
+    primary: Provider,
+    fallback: Provider,
+    mirror: Mirror,
+    on_progress: Callable[[int], None] | None,
+) -> Filled:
+    """Copy everything; may be interrupted and repeated, and run while others read and write."""
+    names = await primary.collections()
+    documents = removed = corrupt = 0
+    for name in names:
+        spec = await primary.declared(name)
+        if spec is not None:
+            await fallback.declare(spec)
+        cursor: str | None = None
+        while True:
+            tick = mirror.tick
+            (page,) = await primary.query([Query(name, limit=PAGE, cursor=cursor)])
+            answers = [(Address(name, item.id), item) for item in page.items]
+            await mirror.copy(answers, tick, wait=True)
+            documents += len(page.items)
+            broken = [Address(name, each.item_id) for each in page.corrupt if each.item_id]
+            corrupt += len(page.corrupt)
+            if broken:
+                await mirror.doubt(broken)
+            if on_progress is not None:
+                on_progress(documents)
+            cursor = page.cursor
+            if cursor is None:
+                break
+    for name in {*names, *await fallback.collections()}:
+        removed += await _remove_others(primary, fallback, mirror, name)
+    return Filled(collections=len(names), documents=documents, removed=removed, corrupt=corrupt)
+
+
+async def _remove_others(
+    primary: Provider, fallback: Provider, mirror: Mirror, collection: str
+) -> int:
+    """Remove what the primary does not have; it is asked for each, as others may write."""
+    removed, cursor = 0, None
+    theirs: set[str] = set()
+    while True:
+        page = await primary.versions(collection, cursor)
+        theirs.update(entry.id for entry in page.entries)
+        cursor = page.cursor
+        if cursor is None:
+            break
+    extra: list[Address] = []
+    while True:
+        page = await fallback.versions(collection, cursor)
+        extra += [Address(collection, entry.id) for entry in page.entries if entry.id not in theirs]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    for start in range(0, len(extra), PAGE):
+        some = extra[start : start + PAGE]
+        tick = mirror.tick
+        items = await primary.read(some)
+        mirror.forget(some)
+        await mirror.copy(list(zip(some, items, strict=True)), tick, wait=True)
+        removed += sum(item is None for item in items)
+    return removed
+
+
+async def mend(primary: Provider, fallback: Provider, journal: Journal, mirror: Mirror) -> None:
+    """Copy anew what is in doubt; what can't be read at the primary stays so.
+
+    Raises:
+        TransportError: A provider is unavailable, or writes got in the way; the doubts stay.
+    """
+    doubts = await mirror.doubts()
+    named = sorted(
+        (each for each in doubts if each.id), key=lambda each: (each.collection, each.id)
+    )
+    for address in doubts:
+        if not address.id:
+            named += await _all_of(fallback, address.collection)
+    named = list(dict.fromkeys(named))
+    for start in range(0, len(named), PAGE):
+        some = named[start : start + PAGE]
+        async with mirror.writing(some):
+            found = await _readable(primary, some)
+            if await journal.is_pending():
+                raise TransportError("writes went to the journal meanwhile")
+            await mirror.store(found, strict=True)
+            await mirror.trust(list(found))
+    await mirror.trust([address for address in doubts if not address.id])
+
+
+async def _readable(primary: Provider, addresses: Sequence[Address]) -> dict[Address, Item | None]:
+    """What the primary holds, without what is corrupt there."""
+    try:
+        items: Sequence[Item | StorageError | None] = await primary.read(addresses)
+    except CorruptItemError as error:
+        items = [error]
+    except BatchError as error:
+        items = error.results
+    found: dict[Address, Item | None] = {}
+    for address, item in zip(addresses, items, strict=True):
+        if not isinstance(item, StorageError):
+            found[address] = item
+        elif not isinstance(item, CorruptItemError):
+            raise item
+    return found
+
+
+async def _all_of(fallback: Provider, collection: str) -> list[Address]:
+    found: list[Address] = []
+    cursor: str | None = None
+    while True:
+        page = await fallback.versions(collection, cursor)
+        found += [Address(collection, entry.id) for entry in page.entries]
+        cursor = page.cursor
+        if cursor is None:
+            return found

@@ -1,0 +1,559 @@
+"""Two providers as one: the primary, and a fallback that stands in while it can't be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar, Final
+
+import msgspec
+
+from storage_providers._clock import Clock
+from storage_providers.base import Provider
+from storage_providers.conflicts import (
+    ConflictRecord,
+    Policy,
+    PolicyName,
+    Side,
+    check_policy,
+)
+from storage_providers.errors import (
+    ConfigurationError,
+    InvalidArgumentError,
+    ItemNotFoundError,
+    StorageError,
+    TransportError,
+)
+from storage_providers.maintenance import Check
+from storage_providers.protocol import (
+    Address,
+    Capabilities,
+    Clear,
+    CollectionSpec,
+    Delete,
+    Item,
+    ItemVersion,
+    Page,
+    Patch,
+    Put,
+    Query,
+    VersionPage,
+    Write,
+)
+from storage_providers.providers._hybrid.degraded import Degraded, DegradedWrites
+from storage_providers.providers._hybrid.effects import FALLBACK, PRIMARY
+from storage_providers.providers._hybrid.filling import Filled, fill
+from storage_providers.providers._hybrid.journal import Journal
+from storage_providers.providers._hybrid.labels import (
+    from_primary,
+    labelled,
+    labelled_error,
+    to_primary,
+)
+from storage_providers.providers._hybrid.link import Link
+from storage_providers.providers._hybrid.mirror import Mirror
+from storage_providers.providers._hybrid.replay import Replay
+from storage_providers.providers._hybrid.reporting import (
+    HybridEvent,
+    HybridStatus,
+    Listener,
+    check_copies,
+    check_journal,
+    check_side,
+    together,
+)
+from storage_providers.providers._hybrid.sending import (
+    Result,
+    Results,
+    joined,
+    send,
+)
+from storage_providers.providers._hybrid.undoing import bring_back
+
+__all__ = ["Filled", "HybridEvent", "HybridProvider", "HybridStatus"]
+
+_LOGGER = logging.getLogger("storage_providers")
+
+LEAST_WAIT_SECONDS: Final = 0.1
+"""How long the background waits between attempts at least. Ours."""
+
+RETRY_SECONDS: Final = 5.0
+"""How long the primary is left alone after it could not be reached. Ours."""
+
+
+class HybridProvider(Provider):
+    """Answers from a primary, and from a fallback while the primary can't be reached.
+
+    What the primary answers or takes is mirrored to the fallback. When the primary can't be reached
+    (`TransportError`; never a conflict, a missing document or a bad request), the fallback answers
+    what it holds, and takes writes that ask for no condition into a journal on disk. They are
+    replayed when the primary is back, in order, each only where the document is as it was; a change
+    made elsewhere meanwhile is a conflict, settled by `policy` and kept in a log.
+
+    While degraded, what the fallback does not hold raises the primary's error, as do queries, until
+    `fill` has made the fallback complete.
+
+    A provider that is not open yet is opened and closed with this one; an open one is borrowed.
+
+    Args:
+        primary: The provider that counts.
+        fallback: The one that stands in; its documents are the hybrid's alone.
+        journal: File of the journal, made when it is not there. It belongs to these two sides;
+            several processes with the same sides share it.
+        policy: Settles conflicts: `merge`, `newest`, `primary`, `fallback`, `keep_both`, or a
+            function of a `Conflict`.
+        degraded_writes: `unconditional`: while degraded, writes with a condition raise the
+            primary's error. `journal`: conditions are judged by what the fallback holds.
+        retry_seconds: How long the primary is left alone after it could not be reached.
+        on_event: Told what happens. What it raises is logged by name and changes nothing.
+        sleep: Waits between attempts to replay in the background; tests pass their own.
+        clock: Time; without, the primary's.
+
+    Raises:
+        ConfigurationError: An argument is out of range, or both sides are one.
+    """
+
+    name: ClassVar[str] = "hybrid"
+
+    def __init__(
+        self,
+        *,
+        primary: Provider,
+        fallback: Provider,
+        journal: str | os.PathLike[str],
+        policy: PolicyName | Policy = "merge",
+        degraded_writes: DegradedWrites = "unconditional",
+        retry_seconds: float = RETRY_SECONDS,
+        on_event: Callable[[HybridEvent], None] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(clock=primary.clock if clock is None else clock)
+        if primary is fallback:
+            raise ConfigurationError("primary and fallback are the same provider; use two")
+        if degraded_writes not in ("unconditional", "journal"):
+            raise ConfigurationError(
+                f"degraded_writes is {degraded_writes!r}; use 'unconditional' or 'journal'"
+            )
+        if not retry_seconds >= 0:
+            raise ConfigurationError(f"retry_seconds is {retry_seconds}; the least is 0")
+        check_policy(policy)
+        path = os.fspath(journal)
+        if not path or path == ":memory:":
+            raise ConfigurationError("journal names no file; what it takes must survive a kill")
+        self._primary = primary
+        self._fallback = fallback
+        self._retry_seconds = retry_seconds
+        self._sleep = sleep
+        self._listener = Listener(on_event)
+        self._journal = journal_ = Journal(path)
+        self._mirror = mirror = Mirror(fallback, journal_)
+        self._degraded = Degraded(
+            fallback,
+            journal_,
+            mirror,
+            writes=degraded_writes,
+            now_ms=self.clock.now_ms,
+            size_limit=self.size_limit,
+        )
+        self._replay = Replay(
+            primary,
+            journal_,
+            mirror,
+            policy=policy,
+            clock=self.clock,
+            on_conflict=self._report_conflict,
+        )
+        self._link = Link(
+            primary,
+            fallback,
+            journal=journal_,
+            mirror=mirror,
+            replay=self._replay,
+            clock=self.clock,
+            retry_seconds=retry_seconds,
+            listener=self._listener,
+        )
+        self._background: asyncio.Task[None] | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What both sides give together; batches are never atomic."""
+        return together(self._primary.capabilities, self._fallback.capabilities)
+
+    def __repr__(self) -> str:
+        return f"Hybrid({self._primary!r}, {self._fallback!r})"
+
+    # --- lifetime ------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(self._link.close)
+            await self._link.open(self._fallback)
+            await self._journal.open()
+            undo.push_async_callback(self._journal.close)
+            await self._link.reach()
+            await self._degraded.restore()
+            if await self._journal.is_pending():
+                self._replay_later()
+            undo.pop_all()
+
+    async def _disconnect(self) -> None:
+        if self._background is not None:
+            self._background.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._background
+        try:
+            if self._mirror.has_doubts_unnoted:
+                await self._mirror.doubts()
+            await self._journal.close()
+        finally:
+            await self._link.close()
+
+    def _replay_later(self) -> None:
+        if self._background is None or self._background.done():
+            self._background = asyncio.create_task(self._replay_in_background())
+
+    async def _replay_in_background(self) -> None:
+        while True:
+            await self._sleep(max(self._retry_seconds, LEAST_WAIT_SECONDS))
+            try:
+                while await self._link.advance():
+                    pass
+                if not await self._journal.is_pending():
+                    return
+            except Exception as error:  # noqa: BLE001 - tried again; calls meet it as well.
+                _LOGGER.error("hybrid: replaying failed with %s", type(error).__name__)
+
+    def _report_conflict(self, record: ConflictRecord) -> None:
+        if record.state == "refused":
+            self._listener.tell(HybridEvent("refused", detail=record.error))
+        else:
+            self._listener.tell(HybridEvent("conflict", detail=record.policy))
+
+    # --- reads ---------------------------------------------------------------------------------
+
+    async def _read(self, addresses: Sequence[Address]) -> list[Item | None]:
+        tick = self._mirror.tick
+        try:
+            items = await self._link.ask(lambda: self._primary.read(addresses))
+        except StorageError as error:
+            labelled_error(error)
+            raise
+        if isinstance(items, StorageError):
+            return joined(await self._degraded.read(addresses, items))
+        await self._mirror.copy(list(zip(addresses, items, strict=True)), tick)
+        return [from_primary(item) for item in items]
+
+    # --- writes --------------------------------------------------------------------------------
+
+    async def _write(self, batch: Sequence[Write]) -> list[Item | None]:
+        ready = await self._link.ready()
+        clears = any(isinstance(write, Clear) for write in batch)
+        named = [
+            Address(write.collection, write.id) for write in batch if not isinstance(write, Clear)
+        ]
+        async with self._mirror.writing(named, everything=clears):
+            # Another task, or process, may have had to use the journal since.
+            results: Results
+            if ready and not await self._journal.is_pending():
+                results = await self._through(batch, named)
+            else:
+                results = [self._link.outage()] * len(batch)
+            lost = {
+                position: result
+                for position, result in enumerate(results)
+                if isinstance(result, TransportError)
+            }
+            if lost:
+                await self._take(batch, lost, results)
+        return joined(results)
+
+    async def _through(self, batch: Sequence[Write], named: Sequence[Address]) -> Results:
+        """Write to the primary, and mirror what landed."""
+        doubted = list(named)
+        doubted += [Address(each.collection, "") for each in batch if isinstance(each, Clear)]
+        try:
+            results = await send(self._primary, [to_primary(write) for write in batch])
+        except StorageError as error:
+            labelled_error(error)
+            raise
+        except BaseException:
+            # Cancelled on its way: it may have landed.
+            self._mirror.doubt_now(doubted)
+            raise
+        failures = [each for each in results if isinstance(each, TransportError)]
+        if failures:
+            self._link.failed(failures[0])
+        else:
+            self._link.worked()
+        landed: dict[Address, Item | None] = {}
+        try:
+            for write, result in zip(batch, results, strict=True):
+                if isinstance(result, StorageError):
+                    continue
+                if isinstance(write, Clear):
+                    await self._mirror.clear(write.collection)
+                else:
+                    landed[Address(write.collection, write.id)] = result
+            await self._mirror.store(landed)
+        except BaseException:
+            self._mirror.doubt_now(doubted)
+            raise
+        return [_labelled_result(write, each) for write, each in zip(batch, results, strict=True)]
+
+    async def _take(
+        self, batch: Sequence[Write], lost: dict[int, TransportError], results: Results
+    ) -> None:
+        """Have the fallback take what the primary could not be given."""
+        positions = list(lost)
+        taken = await self._degraded.write(
+            [batch[position] for position in positions],
+            {index: lost[position] for index, position in enumerate(positions)},
+        )
+        for position, result in zip(positions, taken, strict=True):
+            results[position] = result
+        count = sum(not isinstance(result, StorageError) for result in taken)
+        if count:
+            self._listener.tell(HybridEvent("journaled", count))
+            self._replay_later()
+
+    # --- queries -------------------------------------------------------------------------------
+
+    async def _query(self, queries: Sequence[Query]) -> list[Page]:
+        if any(_is_of_fallback(query.cursor) for query in queries):
+            # What an outage began is ended where it began, outage or not.
+            return [await self._continue(query) for query in queries]
+        tick = self._mirror.tick
+        pages = await self._link.ask(
+            lambda: self._primary.query([_query_of_primary(query) for query in queries])
+        )
+        if isinstance(pages, StorageError):
+            return await self._degraded.query(queries, pages)
+        found = [
+            (Address(query.collection, item.id), item)
+            for query, page in zip(queries, pages, strict=True)
+            if query.fields is None
+            for item in page.items
+        ]
+        await self._mirror.copy(found, tick)
+        return [_labelled_page(page) for page in pages]
+
+    async def _continue(self, query: Query) -> Page:
+        if _is_of_fallback(query.cursor):
+            return (await self._degraded.query([query], _old_cursor(query.collection)))[0]
+        return (await self._query([query]))[0]
+
+    async def _versions(self, collection: str, cursor: str | None, limit: int) -> VersionPage:
+        if _is_of_fallback(cursor):
+            error = _old_cursor(collection)
+            return await self._degraded.versions(collection, cursor, limit, error)
+        page = await self._link.ask(
+            lambda: self._primary.versions(collection, _of_primary(cursor, collection), limit)
+        )
+        if isinstance(page, StorageError):
+            return await self._degraded.versions(collection, cursor, limit, page)
+        entries = [ItemVersion(each.id, PRIMARY + each.version) for each in page.entries]
+        following = None if page.cursor is None else PRIMARY + page.cursor
+        return VersionPage(entries=entries, cursor=following)
+
+    # --- collections ---------------------------------------------------------------------------
+
+    async def _collections(self, scope: str | None) -> list[str]:
+        names = await self._link.ask(lambda: self._primary.collections(scope))
+        if isinstance(names, StorageError):
+            return await self._degraded.collections(scope, names)
+        return names
+
+    async def _declare(self, spec: CollectionSpec) -> None:
+        failure = await self._link.ask(lambda: self._primary.declare(spec))
+        if failure is not None:
+            raise failure
+        await self._fallback.declare(spec)
+
+    async def _declared(self, collection: str) -> CollectionSpec | None:
+        spec = await self._link.ask(lambda: self._primary.declared(collection))
+        if isinstance(spec, StorageError):
+            return await self._fallback.declared(collection)
+        return spec
+
+    # --- upkeep --------------------------------------------------------------------------------
+
+    async def status(self) -> HybridStatus:
+        """How the two sides stand, without asking the primary.
+
+        Raises:
+            StorageError: The journal can't be read.
+        """
+        self._check_open("status")
+        with self._context("status"):
+            facts = await self._journal.facts()
+        error = self._link.error
+        degraded = error is not None or facts.pending > 0
+        return HybridStatus(
+            degraded=degraded,
+            error=None if error is None else type(error).__name__,
+            pending=facts.pending,
+            oldest_pending_ms=facts.oldest_ms,
+            complete=facts.filled_ms is not None,
+            filled_ms=facts.filled_ms,
+            doubts=facts.doubts,
+            conflicts=facts.conflicts,
+            refused=facts.refused,
+        )
+
+    async def checks(self, *, write: bool = True) -> list[Check]:
+        """Check both sides and what stands between them.
+
+        Args:
+            write: Whether writing and removing may be tried.
+        """
+        self._check_open("checks")
+        checks = await check_side("primary", self._primary, write=write)
+        checks += await check_side("fallback", self._fallback, write=write)
+        status = await self.status()
+        return [*checks, check_journal(status), check_copies(status)]
+
+    async def replay(self) -> int:
+        """Replay the whole journal now, whenever the primary was last tried.
+
+        It is done without being asked, too: at every call, and in the background.
+
+        Returns:
+            How many writes the primary got.
+
+        Raises:
+            TransportError: The primary can't be reached, or another process is replaying; what it
+                does not have yet stays in the journal.
+            StorageError: The primary refuses as a whole, or the policy failed; likewise.
+        """
+        self._check_open("replay")
+        done = 0
+        with self._context("replay"):
+            if not await self._link.reach():
+                raise self._link.outage()
+            while await self._journal.is_pending():
+                try:
+                    step = await self._replay.step()
+                except StorageError as error:
+                    self._link.failed(error)
+                    raise
+                if not step:
+                    raise TransportError("another task or process is replaying; try again later")
+                done += step
+                self._listener.tell(HybridEvent("replayed", step))
+            self._link.worked()
+        return done
+
+    async def fill(self, *, on_progress: Callable[[int], None] | None = None) -> Filled:
+        """Copy everything to the fallback, so that it answers queries and misses in an outage.
+
+        It may be interrupted and repeated, and run while others read and write. What is changed at
+        the primary past every hybrid, by other programs, is at the fallback once it is read or
+        filled again.
+
+        Args:
+            on_progress: Told after each page how many documents were looked at so far.
+
+        Returns:
+            What was there and what was done.
+
+        Raises:
+            TransportError: The primary can't be reached, or a copy could not be made.
+            StorageError: A side failed; the fallback is not complete.
+        """
+        self._check_open("fill")
+        with self._context("fill"):
+            if not await self._link.ready():
+                raise self._link.outage()
+            started_ms = self.clock.now_ms()
+            filled = await fill(self._primary, self._fallback, self._mirror, on_progress)
+            if await self._journal.is_pending():
+                raise TransportError("an outage began meanwhile; fill again when it is over")
+            await self._journal.set_filled(started_ms)
+        return filled
+
+    async def conflicts(self, *, after: int = 0, limit: int = 100) -> list[ConflictRecord]:
+        """The log of conflicts, oldest first.
+
+        Args:
+            after: Only those with a larger number.
+            limit: Most records to return, at least 1.
+
+        Raises:
+            InvalidArgumentError: `limit` is less than 1.
+        """
+        self._check_open("conflicts")
+        with self._context("conflicts"):
+            if limit < 1:
+                raise InvalidArgumentError(f"limit is {limit}, the least is 1")
+            return await self._journal.records(after, limit)
+
+    async def undo_conflict(self, number: int, *, keep: Side) -> None:
+        """Bring one side of a conflict back, in place of what the policy decided.
+
+        Args:
+            number: The conflict's number in the log.
+            keep: The side whose document, or deletion, is to stand. Documents that the policy kept
+                beside it are removed, unless they were changed.
+
+        Raises:
+            ItemNotFoundError: There is no such conflict.
+            InvalidArgumentError: It was undone already, or is not settled yet.
+            VersionMismatchError: The document was changed since; nothing was written.
+            TransportError: The primary can't be reached.
+        """
+        self._check_open("undo_conflict")
+        with self._context("undo_conflict"):
+            found = await self._journal.records(number - 1, 1)
+            if not found or found[0].number != number:
+                raise ItemNotFoundError(f"there is no conflict {number} in the log")
+            record = found[0]
+            if record.state not in ("settled", "refused"):
+                raise InvalidArgumentError(f"conflict {number} is {record.state}")
+            if not await self._link.ready():
+                raise self._link.outage()
+            await bring_back(self, record, keep)
+            await self._journal.finish((), [msgspec.structs.replace(record, state="undone")])
+
+
+def _labelled_result(write: Write, result: Result) -> Result:
+    if isinstance(result, StorageError):
+        asked = write.condition if isinstance(write, (Put, Patch, Delete)) else None
+        return labelled_error(result, asked)
+    return from_primary(result)
+
+
+def _labelled_page(page: Page) -> Page:
+    return msgspec.structs.replace(
+        page,
+        items=[labelled(item, PRIMARY) for item in page.items],
+        cursor=None if page.cursor is None else PRIMARY + page.cursor,
+    )
+
+
+def _query_of_primary(query: Query) -> Query:
+    cursor = _of_primary(query.cursor, query.collection)
+    return query if cursor is None else msgspec.structs.replace(query, cursor=cursor)
+
+
+def _of_primary(cursor: str | None, collection: str) -> str | None:
+    if cursor is None or cursor.startswith(PRIMARY):
+        return None if cursor is None else cursor.removeprefix(PRIMARY)
+    raise InvalidArgumentError(
+        "the cursor is damaged; begin again without one", collection=collection
+    )
+
+
+def _is_of_fallback(cursor: str | None) -> bool:
+    return cursor is not None and cursor.startswith(FALLBACK)
+
+
+def _old_cursor(collection: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        "the cursor is of an outage, and the fallback can't go on; begin again without one",
+        collection=collection,
+    )
