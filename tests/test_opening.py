@@ -178,6 +178,19 @@ def test_retries_of_the_settings_reach_the_provider(asked: type[Asked]) -> None:
     assert asked.last["retry"] is own
 
 
+def test_retries_of_the_settings_reach_the_bucket() -> None:
+    """They decide about every request of the provider of R2."""
+    provider = open_provider(
+        provider="cloudflare-r2",
+        access_key_id="k",
+        secret_access_key="s",
+        account_id=ACCOUNT,
+        max_retries=1,
+    )
+    assert isinstance(provider, CloudflareR2Provider)
+    assert provider._store.resilience.retry.attempts == 2
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [
