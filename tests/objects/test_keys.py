@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage_providers.errors import ConfigurationError, InvalidArgumentError
+from storage_providers.providers._objects.characters import NEWEST_UNICODE, is_unsafe
 from storage_providers.providers._objects.keys import (
     SUFFIX,
     FolderLayout,
@@ -124,7 +125,9 @@ def test_names_stand_as_they_are(name: str) -> None:
     assert LAYOUT.document("things", name) == f"things/{name}.json"
 
 
-@pytest.mark.parametrize("name", ["a/b", "%a", "a\n", "cafe\u0301", "\ufb2c", "😀", "\ufdd0"])
+@pytest.mark.parametrize(
+    "name", ["a/b", "%a", "a\n", "cafe\u0301", "\ufb2c", "\U0001fae8", "\ufdd0"]
+)
 def test_names_that_are_not_safe_are_written_in_ascii(name: str) -> None:
     """Newer characters too: which are assigned depends on the Python, and must not matter."""
     assert not is_plain(name)
@@ -133,12 +136,23 @@ def test_names_that_are_not_safe_are_written_in_ascii(name: str) -> None:
     assert key.isascii()
 
 
+def test_the_table_of_newer_characters_is_long_enough() -> None:
+    """A Python whose Unicode is newer than the table would take new characters for old ones."""
+    version = tuple(int(part) for part in unicodedata.unidata_version.split(".")[:2])
+    assert version <= NEWEST_UNICODE
+
+
 @given(st.characters(exclude_categories=["Cs"]))
 def test_the_form_of_a_name_does_not_depend_on_the_python(character: str) -> None:
-    """A name that stands as it is holds characters that every Python and every service knows."""
-    if is_plain(character):
-        assert unicodedata.ucd_3_2_0.normalize("NFC", character) == character
-        assert unicodedata.ucd_3_2_0.category(character) != "Cn"
+    """What came after Unicode 14.0 is escaped, though a newer Python knows it; all else is not."""
+    if unicodedata.unidata_version == "14.0.0" and unicodedata.category(character) != "Cc":
+        assert is_unsafe(character) == (unicodedata.category(character) == "Cn")
+
+
+@pytest.mark.parametrize("name", ["idea 😀", "日本語", "ẞ", "₹", "Ünïcödé", "a%b", "a b", "a.b"])
+def test_readable_names_stay_as_they_are(name: str) -> None:
+    """So that people and other programs find them."""
+    assert LAYOUT.document("things", name) == f"things/{name}.json"
 
 
 # --- the order of keys -------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 Names stand in keys as they are, so that people and other programs find them. A name that a key
 can't hold safely (a `/`, control characters, text that is not NFC, characters newer than Unicode
-3.2 such as emoji) is written with a leading `%` and `sortable_text`, so no two names share a key,
-whatever a service folds: R2 normalises keys to NFC (Cloudflare docs,
-r2/reference/unicode-interoperability, 2026-11).
+14.0) is written with a leading `%` and `sortable_text`, so no two names share a key, whatever a
+service folds: R2 normalises keys to NFC (Cloudflare docs, r2/reference/unicode-interoperability,
+2026-11).
 
 Listings are in the byte order of keys, which is the order of ids but for two things that
 `_objects.walk` makes good:
@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 from storage_providers.errors import ConfigurationError, InvalidArgumentError
 from storage_providers.protocol import check_collection
+from storage_providers.providers._objects.characters import is_unsafe
 
 __all__ = [
     "ESCAPED",
@@ -86,18 +87,8 @@ def is_plain(name: str) -> bool:
         name.startswith(ESCAPED)
         or "/" in name
         or unicodedata.normalize("NFC", name) != name
-        or any(map(_is_unsafe, name))
+        or any(map(is_unsafe, name))
     )
-
-
-@lru_cache(maxsize=4096)
-def _is_unsafe(character: str) -> bool:
-    """Whether a character is a control, no character, or newer than the form of names.
-
-    By Unicode 3.2, which every Python knows: with its own newer tables one Python would look for a
-    document under another key than the Python that wrote it.
-    """
-    return unicodedata.ucd_3_2_0.category(character) in ("Cc", "Cn", "Cs")
 
 
 def _part(name: str, *, plain: bool) -> str:
@@ -310,7 +301,7 @@ class FolderLayout:
         if not is_plain(after_id):
             nfc = unicodedata.normalize("NFC", after_id) == after_id
             for at, character in enumerate(after_id):
-                if _is_unsafe(character) or not (nfc or character.isascii()):
+                if is_unsafe(character) or not (nfc or character.isascii()):
                     safe = at
                     break
         return folder + after_id[:safe]
