@@ -320,10 +320,10 @@ def open_provider(target: str | StorageSettings | None = None, **options: Any) -
 
     Args:
         target: A URL (`file:./folder`, `file:///folder`, `sqlite:agents.db`, `sqlite::memory:`,
-            `memory:`, `r2://bucket/prefix`, `kv://namespace/prefix`, `d1://database`), with options of
-            the provider's constructor behind `?`; or settings; or nothing: then settings are read
-            from everywhere, as `StorageSettings.load` does. Credentials never stand in a URL, they
-            come from there too.
+            `memory:`, `r2://bucket/prefix`, `kv://namespace/prefix`, `d1://database`), with options
+            of the provider's constructor behind `?`; or settings; or nothing: then settings are
+            read from everywhere, as `StorageSettings.load` does. Credentials never stand in a URL,
+            they come from there too.
         options: Options of the provider's constructor. Without `target` also settings, and
             `env_file` and `settings_file`.
 

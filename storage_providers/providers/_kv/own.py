@@ -153,7 +153,7 @@ def _is_later(version: str | None, write: _Write) -> bool:
     if version is None:
         return False
     own = "" if write.stored is None else write.stored.version
-    if version == own:
+    if version and version == own:
         return True
     if version in write.before:
         return False

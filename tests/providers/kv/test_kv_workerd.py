@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from storage_providers.testing.conformance import Backend, ProviderConformance
-from tests.providers.kv.workerd import FaultyBackend, IndexedBackend, StaleBackend, WorkerdBackend
+from storage_providers.testing.conformance import Backend, ProviderConformance, count_cases
+from tests.providers.kv.workerd import FaultyBackend, StaleBackend, WorkerdBackend
 from tests.servers.emulator import Emulator
 
 
@@ -17,16 +17,8 @@ class TestWorkerd(ProviderConformance):
         return WorkerdBackend(cloudflare)
 
 
-class TestIndexed(ProviderConformance):
-    """The contract, every index being ready."""
-
-    @pytest.fixture
-    def backend(self, cloudflare: Emulator) -> Backend:
-        return IndexedBackend(cloudflare)
-
-
 class TestBrokenLine(ProviderConformance):
-    """The contract, while a third of the calls break before or after they are carried out."""
+    """The same with every index ready, while a third of the calls break, arrived or not."""
 
     @pytest.fixture
     def backend(self, cloudflare: Emulator) -> Backend:
@@ -39,3 +31,28 @@ class TestStale(ProviderConformance):
     @pytest.fixture
     def backend(self, cloudflare: Emulator) -> Backend:
         return StaleBackend(cloudflare)
+
+
+NOT_HERE = {
+    "needs atomic_batch": 10,
+    "needs conditional_delete": 14,
+    "needs conditional_write": 34,
+    "needs text_search": 20,
+}
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        (WorkerdBackend, (666, NOT_HERE)),
+        (FaultyBackend, (666, NOT_HERE)),
+        (StaleBackend, (663, {**NOT_HERE, "needs strongly_consistent": 3})),
+    ],
+    ids=["workerd", "broken line", "stale"],
+)
+def test_no_case_disappears_unnoticed(
+    cloudflare: Emulator, backend: type[WorkerdBackend], expected: tuple[int, dict[str, int]]
+) -> None:
+    """Whoever adds a case or a capability changes these counts."""
+    counts = count_cases(ProviderConformance, backend(cloudflare))
+    assert (counts.run, counts.not_applicable) == expected

@@ -22,7 +22,6 @@ from tests.servers.emulator import Emulator
 __all__ = [
     "Consistent",
     "FaultyBackend",
-    "IndexedBackend",
     "StaleBackend",
     "WorkerdBackend",
     "client_of",
@@ -134,15 +133,11 @@ class WorkerdBackend(Backend):
             await client.disconnect()
 
 
-class IndexedBackend(WorkerdBackend):
-    """The same; whatever is declared is ready at once."""
+class FaultyBackend(WorkerdBackend):
+    """What is declared is ready at once, behind lines that break a third of all calls."""
 
     kind = Indexing
     prefix = "apps:notes"
-
-
-class FaultyBackend(IndexedBackend):
-    """The same behind lines that break a third of all calls, before or after they arrive."""
 
     def __init__(self, emulator: Emulator) -> None:
         super().__init__(emulator)
