@@ -27,7 +27,8 @@ READ_SECONDS: Final = 30.0
 """How long an answer, or the next part of it, may be waited for. Ours."""
 
 DEADLINE_SECONDS: Final = 60.0
-"""How long one object may take, with all that is tried again. Ours."""
+"""How long one object may take, with all that is tried again: also the most, since processes reckon
+with it when they take an index for settled (`WRITE_SECONDS`). Ours."""
 
 MAX_CONCURRENCY: Final = 1024
 """Most connections. Ours: a process may often open no more than 1,024 files."""
@@ -109,6 +110,11 @@ class R2Config(msgspec.Struct, frozen=True, kw_only=True):
             seconds = getattr(self, name)
             if not 0 < seconds < float("inf"):
                 raise ConfigurationError(f"{name} is {seconds}; it must be above 0")
+        if self.deadline_seconds > DEADLINE_SECONDS:
+            raise ConfigurationError(
+                f"deadline_seconds is {self.deadline_seconds}, the most is {DEADLINE_SECONDS:g}: "
+                "other processes take it that no write arrives later"
+            )
 
     def check_reachable(self) -> None:
         """See whether a client of our own can be made from this.

@@ -502,6 +502,7 @@ WHERE: dict[str, Any] = {"account_id": "a" * 32, "access_key_id": "k", "secret_a
         ({"connect_timeout_seconds": 0}, "connect_timeout_seconds"),
         ({"read_timeout_seconds": float("nan")}, "read_timeout_seconds"),
         ({"deadline_seconds": float("inf")}, "deadline_seconds"),
+        ({"deadline_seconds": 61}, "the most is 60"),
         ({"prefix": "../x"}, "prefix"),
     ],
 )
