@@ -45,7 +45,7 @@ from storage_providers.providers.hybrid import HybridEvent, HybridProvider
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.resilience import CircuitOpenError
 from storage_providers.testing.conformance import ManualClock
-from storage_providers.testing.faults import Cancel, Fail, Faults, LoseAnswer
+from storage_providers.testing.faults import Cancel, Fail, Fault, Faults, LoseAnswer, Sleep
 
 T = TypeVar("T")
 
@@ -820,6 +820,66 @@ def test_the_same_change_on_both_sides_is_none(tmp_path: Path) -> None:
             world.mend()
             await world.hybrid.replay()
             assert await world.hybrid.conflicts() == []
+
+    asyncio.run(play())
+
+
+class Meanwhile(Fault):
+    """Something else happens between an answer and its arrival."""
+
+    def __init__(self, verb: str, work: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(verb)
+        self.work = work
+
+    async def strike(self, call: Call, proceed: Callable[[], Awaitable[T]], sleep: Sleep) -> T:
+        """Carry the call out, then the other."""
+        answer = await proceed()
+        await self.work()
+        return answer
+
+
+def test_a_change_during_the_replay_is_seen(tmp_path: Path) -> None:
+    """Made between the replay's read and its write: compare-and-set meets it, and it is merged."""
+
+    async def play() -> None:
+        async with opened(tmp_path) as world:
+            await world.put(n=1, m=1)
+            world.cut()
+            await world.hybrid.update_item("things", "a", {"n": 2})
+            world.mend()
+            change = world.primary.update_item("things", "a", {"m": 3})
+            world.faults.script.append(Meanwhile("read", lambda: change))
+            await world.hybrid.replay()
+            assert await world.there() == {"n": 2, "m": 3}
+            assert [each.state for each in await world.hybrid.conflicts()] == ["settled"]
+
+    asyncio.run(play())
+
+
+def test_a_settled_conflict_does_not_hide_what_was_written_after_it(tmp_path: Path) -> None:
+    """The outage returns between two windows: the fallback still shows the last write."""
+
+    async def play() -> None:
+        async with opened(tmp_path) as world:
+            await world.put(n=1, m=1)
+            await world.hybrid.fill()
+            world.cut()
+            await world.hybrid.update_item("things", "a", {"n": 2})
+            await world.hybrid.put_items("others", [{"id": f"o{each}"} for each in range(200)])
+            await world.hybrid.update_item("things", "a", {"n": 3})
+            await world.primary.update_item("things", "a", {"m": 3})
+            world.mend()
+            world.faults.script.append(Fail("read", call=2))
+            with pytest.raises(TransportError):
+                await world.hybrid.replay()
+            assert (await world.hybrid.status()).pending == 2
+            assert await world.there() == {"n": 2, "m": 3}
+            world.cut()
+            assert await world.hybrid.count_items("things", where={"n": 3}) == 1
+            assert await world.seen() == {"n": 3, "m": 1}
+            world.mend()
+            await world.hybrid.replay()
+            assert await world.there() == {"n": 3, "m": 3}
 
     asyncio.run(play())
 
