@@ -169,7 +169,8 @@ class ConflictRecord(msgspec.Struct, frozen=True, kw_only=True):
             brought back since. `refused`: the primary does not take the document, `error` says why;
             the fallback's side is kept here alone.
         seen_ms: When it was seen, milliseconds since 1970.
-        error: Name of the class of the error, if the primary refused.
+        error: Name of the class of the error, if the primary refused; at a `settled` one, it
+            refused the document to keep beside, which is kept here alone.
     """
 
     number: int

@@ -909,6 +909,30 @@ def test_what_the_primary_refuses_does_not_hold_up_the_rest(tmp_path: Path) -> N
     asyncio.run(play())
 
 
+def test_a_copy_that_the_primary_refuses_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+    """A document to keep beside, too large by its longer id, is kept in the log alone."""
+
+    async def play() -> None:
+        async with opened(tmp_path, policy="keep_both") as world:
+            item = await world.hybrid.put_item("things", {"id": "a", "n": 1, "m": 1})
+            limit = len(item.body)
+            await world.primary.declare(
+                CollectionSpec(collection="things", max_document_bytes=limit)
+            )
+            world.cut()
+            await world.hybrid.update_item("things", "a", {"n": 2})
+            await world.primary.update_item("things", "a", {"m": 3})
+            world.mend()
+            await world.hybrid.replay()
+            (record,) = await world.hybrid.conflicts()
+            assert (record.state, record.error) == ("settled", DocumentTooLargeError.__name__)
+            assert await world.there() == {"n": 1, "m": 3}
+            await world.hybrid.undo_conflict(1, keep="fallback")
+            assert await world.there() == {"n": 2, "m": 1}
+
+    asyncio.run(play())
+
+
 def test_a_primary_that_refuses_everything_keeps_the_outage_going(tmp_path: Path) -> None:
     """Wrong credentials at the replay: what was taken stays readable and in the journal."""
 

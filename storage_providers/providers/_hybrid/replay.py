@@ -68,6 +68,7 @@ class _Plan(msgspec.Struct):
     write: Write | None
     target: Stored | None
     record: ConflictRecord | None = None
+    copy_error: StorageError | None = None
 
 
 class Replay:
@@ -264,20 +265,21 @@ class Replay:
 
     async def _write_copies(self, plans: Sequence[_Plan]) -> None:
         """Write the documents that a policy keeps beside; those that are there are its own."""
-        copies = [
-            copy.put(plan.address.collection, IF_ABSENT)
+        owners = [
+            (plan, copy.put(plan.address.collection, IF_ABSENT))
             for plan in plans
             if plan.record is not None
             for copy in plan.record.resolution.copies
         ]
-        if not copies:
+        if not owners:
             return
+        copies = [copy for _, copy in owners]
         results = await send(self._primary, copies)
-        for error in separate(results).values():
-            if isinstance(error, TransportError):
-                raise error
-            if not isinstance(error, ItemExistsError):
-                # Without it, a side would be lost from sight: the log alone would have it.
+        for position, error in separate(results).items():
+            if isinstance(error, REFUSALS):
+                # The log keeps what the primary never takes; the rest must not wait for it.
+                owners[position][0].copy_error = error
+            elif not isinstance(error, ItemExistsError):
                 raise error
         await self._mirror.store(
             {
@@ -305,12 +307,11 @@ class Replay:
                     there = outcome
             if not isinstance(there, StorageError):
                 correct[plan.address] = there
-        settled = [plan.record for plan in plans if plan.record is not None]
         refused = {record.number for record in records}
         records += [
-            msgspec.structs.replace(record, state="settled")
-            for record in settled
-            if record.number not in refused
+            _settled_record(plan.record, plan.copy_error)
+            for plan in plans
+            if plan.record is not None and plan.record.number not in refused
         ]
         self._mirror.forget(plan.address for plan in plans)
         last = {plan.address: plan.seqs[-1] for plan in plans}
@@ -338,6 +339,11 @@ class Replay:
             )
             record = await self._journal.log(self._record(conflict, Resolution(there)))
         return msgspec.structs.replace(record, state="refused", error=type(error).__name__)
+
+
+def _settled_record(record: ConflictRecord, copy_error: StorageError | None) -> ConflictRecord:
+    error = None if copy_error is None else type(copy_error).__name__
+    return msgspec.structs.replace(record, state="settled", error=error)
 
 
 def _covered(chain: Sequence[Entry], record: ConflictRecord) -> list[int]:
