@@ -14,6 +14,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
+from storage_providers._requests import count_request
 from storage_providers.cloudflare._kv_words import (
     MAX_GET_KEYS,
     MAX_LIST_KEYS,
@@ -261,6 +262,7 @@ class _Calls:
         deadline: Deadline | None,
     ) -> Any:
         async def attempt(_: Attempt) -> Any:
+            count_request()
             try:
                 return _python(await send())
             except _javascript_error() as error:

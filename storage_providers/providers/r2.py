@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from storage_providers._clock import SYSTEM_CLOCK, Clock
+from storage_providers.errors import ConfigurationError, UnsupportedOperationError
 from storage_providers.maintenance import Check, Provision
 from storage_providers.protocol import Capabilities
 from storage_providers.providers._objects.keys import FolderLayout
 from storage_providers.providers._objects.provider import ObjectProvider
 from storage_providers.providers._r2 import provisioning
+from storage_providers.providers._r2.binding import BOUND, R2Binding, R2Object
 from storage_providers.providers._r2.config import (
     CONNECT_SECONDS,
     DEADLINE_SECONDS,
@@ -60,6 +63,8 @@ class CloudflareR2Provider(ObjectProvider):
         retry: How often and when to try again; five attempts by default.
         client: An S3 client of aioboto3 to borrow instead of credentials and endpoint; it is not
             closed.
+        binding: A Worker's `env.BUCKET` instead of all of these but `prefix`, `deadline_seconds`
+            and `retry`.
         clock: Wall-clock time and ids; tests pass one that they turn by hand.
         timing: How to wait; tests pass their own.
 
@@ -72,7 +77,7 @@ class CloudflareR2Provider(ObjectProvider):
 
     def __init__(
         self,
-        bucket: str,
+        bucket: str | None = None,
         *,
         prefix: str = "",
         account_id: str | None = None,
@@ -88,11 +93,21 @@ class CloudflareR2Provider(ObjectProvider):
         deadline_seconds: float = DEADLINE_SECONDS,
         retry: RetryPolicy | None = None,
         client: S3Client | None = None,
+        binding: R2Object | None = None,
         clock: Clock = SYSTEM_CLOCK,
         timing: Timing | None = None,
     ) -> None:
+        given = {
+            "bucket": bucket,
+            "account_id": account_id,
+            "jurisdiction": jurisdiction,
+            "endpoint_url": endpoint_url,
+            "access_key_id": access_key_id,
+            "secret_access_key": secret_access_key,
+            "session_token": session_token,
+        }
         config = R2Config(
-            bucket=bucket,
+            bucket=BOUND if bucket is None and binding is not None else bucket or "",
             account_id=account_id,
             jurisdiction=jurisdiction,
             endpoint_url=endpoint_url,
@@ -107,7 +122,14 @@ class CloudflareR2Provider(ObjectProvider):
         )
         timing = Timing() if timing is None else timing
         layout = FolderLayout(prefix, service="R2", max_key_bytes=LIMITS.max_key_bytes)
-        self._store = R2Store(config, client=client, retry=retry, timing=timing)
+        self._store: R2Store | R2Binding
+        if binding is None:
+            self._store = R2Store(config, client=client, retry=retry, timing=timing)
+        else:
+            _refuse_beside_binding({**given, "client": client})
+            self._store = R2Binding(
+                binding, retry=retry, deadline_seconds=deadline_seconds, timing=timing
+            )
         super().__init__(self._store, layout, clock=clock, timing=timing)
 
     @property
@@ -144,7 +166,9 @@ class CloudflareR2Provider(ObjectProvider):
             What was tried, in order; failures are results, not exceptions.
         """
         self._check_open("checks")
-        checks = await provisioning.check_service(self._store)
+        checks: list[Check] = []
+        if isinstance(self._store, R2Store):
+            checks += await provisioning.check_service(self._store)
         if all(check.ok for check in checks):
             checks += await super().checks(write=write)
         # At the end, since it is those calls that tell.
@@ -160,11 +184,26 @@ class CloudflareR2Provider(ObjectProvider):
             The bucket, with what became of it.
 
         Raises:
+            UnsupportedOperationError: It stands on a Worker's binding.
             PermissionDeniedError: The token may not make buckets, or not look into this one.
             TransportError: The service could not be reached.
         """
         with self._context("provision"):
+            if isinstance(self._store, R2Binding):
+                raise UnsupportedOperationError(
+                    "a Worker's bucket is made and bound by its configuration, with wrangler"
+                )
             return await provisioning.provision(self._store, dry_run=dry_run)
+
+
+def _refuse_beside_binding(given: Mapping[str, object]) -> None:
+    """Refuse what a binding says already."""
+    twice = [name for name, value in given.items() if value is not None]
+    if twice:
+        raise ConfigurationError(
+            f"a binding is given, so {' and '.join(twice)} must not be: the Worker's configuration "
+            "says which bucket it is"
+        )
 
 
 _CAPABILITIES: Final = Capabilities(

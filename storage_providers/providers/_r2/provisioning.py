@@ -21,6 +21,7 @@ from storage_providers.errors import (
 from storage_providers.maintenance import Check, Provision, check_clock
 from storage_providers.providers._objects import Listing
 from storage_providers.providers._r2.answers import read_listing
+from storage_providers.providers._r2.binding import R2Binding
 from storage_providers.providers._r2.client import Call
 from storage_providers.providers._r2.store import R2Store
 from storage_providers.resilience import Attempt, Effect
@@ -209,7 +210,7 @@ async def check_service(store: R2Store) -> list[Check]:
     return [bucket, check_clock(seen.date, seen.sent_ms, seen.received_ms)]
 
 
-def check_circuit(store: R2Store) -> Check:
+def check_circuit(store: R2Store | R2Binding) -> Check:
     """See whether calls pass.
 
     Args:

@@ -39,6 +39,9 @@ send a body again on a new connection (see `body`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 from storage_providers.errors import (
     ConflictError,
     DeadlineExceededError,
@@ -52,7 +55,67 @@ from storage_providers.providers._r2.objects import conflict, put_arguments
 from storage_providers.providers._r2.sending import Sender
 from storage_providers.resilience import Attempt, Deadline, Effect, Resilience
 
-__all__ = ["OnePut"]
+__all__ = ["OnePut", "PutWire", "S3Put"]
+
+
+class PutWire(Protocol):
+    """How one put is sent, and looked at."""
+
+    async def store(self, sent: Callable[[], None]) -> str:
+        """Make one attempt; says `sent` before anything leaves.
+
+        Returns:
+            The object's new version.
+
+        Raises:
+            ConflictError: Its condition does not hold.
+            StorageError: What else the answer stands for, or how the connection broke.
+        """
+        ...
+
+    async def look(self) -> tuple[str, str | None]:
+        """What the key holds: its version and token; `""` and `None` where there is nothing."""
+        ...
+
+
+class S3Put:
+    """One put over S3.
+
+    Args:
+        put: What to store.
+        bucket: Where.
+        sender: Makes requests.
+
+    Raises:
+        StorageError: R2 would not accept it; nothing was sent.
+    """
+
+    __slots__ = ("_arguments", "_bucket", "_data", "_sender", "_url")
+
+    def __init__(self, put: ObjectPut, bucket: str, sender: Sender) -> None:
+        self._url = sender.url(put.key)
+        self._arguments = put_arguments(put)
+        self._data = put.data
+        self._bucket = bucket
+        self._sender = sender
+
+    async def store(self, sent: Callable[[], None]) -> str:
+        """Make one attempt; see `PutWire`."""
+
+        async def store(client: S3Client) -> str:
+            sent()
+            answer = await client.put_object(Bucket=self._bucket, Key=ANY_KEY, **self._arguments)
+            return version_of(answer)
+
+        return await self._sender.send(Call(self._url, self._sender.body(self._data)), store)
+
+    async def look(self) -> tuple[str, str | None]:
+        """One HEAD; see `PutWire`."""
+        return await self._sender.send(Call(self._url), self._version, absent=("", None))
+
+    async def _version(self, client: S3Client) -> tuple[str, str | None]:
+        answer = await client.head_object(Bucket=self._bucket, Key=ANY_KEY)
+        return version_of(answer), answer["Metadata"].get("token")
 
 
 class OnePut:
@@ -60,33 +123,16 @@ class OnePut:
 
     Args:
         put: What to store.
-        bucket: Where.
-        sender: Makes requests.
-        resilience: Repeats them.
-
-    Raises:
-        StorageError: R2 would not accept it; nothing was sent.
+        wire: How it is sent.
+        resilience: Repeats it.
     """
 
-    __slots__ = (
-        "_arguments",
-        "_bucket",
-        "_deadline",
-        "_doubtful",
-        "_put",
-        "_resilience",
-        "_sender",
-        "_sent",
-        "_url",
-    )
+    __slots__ = ("_deadline", "_doubtful", "_put", "_resilience", "_sent", "_wire")
 
-    def __init__(self, put: ObjectPut, bucket: str, sender: Sender, resilience: Resilience) -> None:
+    def __init__(self, put: ObjectPut, wire: PutWire, resilience: Resilience) -> None:
         self._put = put
-        self._bucket = bucket
-        self._sender = sender
+        self._wire = wire
         self._resilience = resilience
-        self._url = sender.url(put.key)
-        self._arguments = put_arguments(put)
         self._deadline: Deadline = resilience.deadline()
         self._sent = False
         self._doubtful = False
@@ -120,13 +166,10 @@ class OnePut:
 
     async def _attempt(self, attempt: Attempt) -> str:
         self._doubtful = attempt.may_have_landed
-        call = Call(self._url, self._sender.body(self._put.data))
-        return await self._sender.send(call, self._store)
+        return await self._wire.store(self._mark_sent)
 
-    async def _store(self, client: S3Client) -> str:
+    def _mark_sent(self) -> None:
         self._sent = True
-        answer = await client.put_object(Bucket=self._bucket, Key=ANY_KEY, **self._arguments)
-        return version_of(answer)
 
     async def _look(self, error: OutcomeUnknownError) -> str:
         token = self._put.metadata.token
@@ -144,11 +187,7 @@ class OnePut:
         return version
 
     async def _head(self, _: Attempt) -> tuple[str, str | None]:
-        return await self._sender.send(Call(self._url), self._version, absent=("", None))
-
-    async def _version(self, client: S3Client) -> tuple[str, str | None]:
-        answer = await client.head_object(Bucket=self._bucket, Key=ANY_KEY)
-        return version_of(answer), answer["Metadata"].get("token")
+        return await self._wire.look()
 
 
 def _unknown(error: ConflictError) -> OutcomeUnknownError:

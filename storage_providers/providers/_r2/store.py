@@ -17,7 +17,7 @@ from storage_providers.providers._r2.client import ANY_KEY, Call, S3Client
 from storage_providers.providers._r2.config import R2Config
 from storage_providers.providers._r2.deleting import batches_of, delete_batch, twin
 from storage_providers.providers._r2.objects import LIMITS, beginning_of, checked_key, read_metadata
-from storage_providers.providers._r2.putting import OnePut
+from storage_providers.providers._r2.putting import OnePut, S3Put
 from storage_providers.providers._r2.sending import Sender
 from storage_providers.resilience import (
     Attempt,
@@ -128,7 +128,7 @@ class R2Store:
         return await self._each(self._put, objects)
 
     async def _put(self, put: ObjectPut) -> str:
-        return await OnePut(put, self.bucket, self.sender, self.resilience).run()
+        return await OnePut(put, S3Put(put, self.bucket, self.sender), self.resilience).run()
 
     async def delete(self, keys: Sequence[str]) -> list[StorageError | None]:
         """Remove objects, each by itself; removing what is absent is no error."""
