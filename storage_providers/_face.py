@@ -293,7 +293,7 @@ class FriendlyFace(ABC):
         collection: str,
         *,
         where: Mapping[str, Any] | None = None,
-        order_by: str | Sequence[str] = (),
+        order_by: str | Sequence[str] | None = None,
         limit: int = 100,
         cursor: str | None = None,
         offset: int = 0,
@@ -337,7 +337,7 @@ class FriendlyFace(ABC):
         collection: str,
         *,
         where: Mapping[str, Any] | None = None,
-        order_by: str | Sequence[str] = (),
+        order_by: str | Sequence[str] | None = None,
         fields: Sequence[str] | None = None,
         page_size: int = 500,
         on_corrupt: Callable[[CorruptItemError], None] | None = None,
@@ -497,8 +497,8 @@ class FriendlyFace(ABC):
         return stamped
 
 
-def _names(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names or ())
 
 
 def _stored(items: list[Item | None]) -> list[Item]:

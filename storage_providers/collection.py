@@ -313,7 +313,7 @@ class Collection(Generic[T]):
         self,
         *,
         where: Mapping[str, Any] | None = None,
-        order_by: str | Sequence[str] = (),
+        order_by: str | Sequence[str] | None = None,
         limit: int = 100,
         cursor: str | None = None,
         offset: int = 0,
@@ -342,7 +342,7 @@ class Collection(Generic[T]):
             UnsupportedOperationError: `$text` without `text_search` or declared `text_fields`.
             TransportError: The provider could not be reached.
         """
-        self._checked("list", (order_by,) if isinstance(order_by, str) else order_by)
+        self._checked("list", (order_by,) if isinstance(order_by, str) else order_by or ())
         page = await self.provider.list_items(
             self.name,
             where=self._where("list", where),
@@ -371,7 +371,7 @@ class Collection(Generic[T]):
         self,
         *,
         where: Mapping[str, Any] | None = None,
-        order_by: str | Sequence[str] = (),
+        order_by: str | Sequence[str] | None = None,
         page_size: int = 500,
         on_corrupt: Callable[[Unreadable], None] | None = None,
     ) -> AsyncIterator[TypedItem[T]]:

@@ -308,3 +308,16 @@ def test_changes_that_are_no_object() -> None:
             assert kept.document["createdAt"] == item.document["createdAt"]
 
     asyncio.run(scenario())
+
+
+def test_no_order_may_be_said_as_none(manual_clock: ManualClock) -> None:
+    """As for every other argument that is not given."""
+
+    async def scenario() -> None:
+        async with InMemoryProvider(clock=manual_clock.clock) as provider:
+            await provider.put_items("t", ({"id": each} for each in "ba"))
+            page = await provider.list_items("t", order_by=None)
+            found = [item.id async for item in provider.find_items("t", order_by=None)]
+            assert [item.id for item in page.items] == found == ["a", "b"]
+
+    asyncio.run(scenario())
