@@ -9,12 +9,12 @@ values. Nothing here needs the extra `cloudflare`, and no call counts against th
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from storage_providers._requests import count_request
+from storage_providers.cloudflare._javascript import javascript_error
 from storage_providers.cloudflare._kv_words import (
     MAX_GET_KEYS,
     MAX_LIST_KEYS,
@@ -265,7 +265,7 @@ class _Calls:
             count_request()
             try:
                 return _python(await send())
-            except _javascript_error() as error:
+            except javascript_error() as error:
                 text = str(error)
             # Raised out here, so that the runtime's error, which may quote values, is not kept.
             raise self._error(text, effect)
@@ -284,19 +284,6 @@ class _Calls:
             now_ms=SYSTEM_TIMING.now_ms(),
         )
         return error_of(refusal, [{"code": 0, "message": text}])
-
-
-def _javascript_error() -> type[Exception]:
-    """What the runtime's errors are in Python; outside of it, nothing is."""
-    try:
-        found = importlib.import_module("pyodide.ffi").JsException
-    except ImportError:
-        return _NeverRaised
-    return cast("type[Exception]", found)
-
-
-class _NeverRaised(Exception):  # noqa: N818 - it is none
-    pass
 
 
 async def _each(call: Callable[[T], Awaitable[None]], items: Mapping[str, T]) -> list[str]:

@@ -11,6 +11,7 @@ import msgspec
 
 from storage_providers._secrets import Secret
 from storage_providers.cloudflare._checks import BASE_URL
+from storage_providers.cloudflare._own import own_client
 from storage_providers.cloudflare.d1 import (
     D1Database,
     D1Databases,
@@ -144,14 +145,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         return D1Database(client, self.database_id), client, self.client is None
 
     def _made_client(self) -> CloudflareClient:
-        if self.account_id is None or self.token is None:
-            missing = "account_id" if self.account_id is None else "token"
-            raise ConfigurationError(f"{missing} is missing; give it, a client or a binding")
-        from storage_providers.cloudflare._http import need_httpx
-        from storage_providers.cloudflare.client import CloudflareClient
-
-        need_httpx("D1Provider")
-        return CloudflareClient(
+        return own_client(
+            "D1Provider",
             account_id=self.account_id,
             token=self.token,
             base_url=BASE_URL if self.base_url is None else self.base_url,

@@ -7,12 +7,12 @@ JavaScript; from Python it can be tried on Cloudflare alone.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from storage_providers._requests import count_request
+from storage_providers.cloudflare._javascript import javascript_error
 from storage_providers.errors import StorageError
 from storage_providers.protocol import ANY, IfVersion
 from storage_providers.providers._objects import (
@@ -230,7 +230,7 @@ class R2Binding:
         count_request()
         try:
             return await make()
-        except _javascript_error() as error:
+        except javascript_error() as error:
             text = str(error)
         # Raised out here, so that the runtime's error, which may quote keys, is not kept.
         found = re.search(r"\((\d{5})\)\s*$", text)
@@ -297,16 +297,3 @@ async def _each(
             return error
 
     return await map_bounded(one, items, limit=CONCURRENCY)
-
-
-def _javascript_error() -> type[Exception]:
-    """What the runtime's errors are in Python; outside of it, nothing is."""
-    try:
-        found = importlib.import_module("pyodide.ffi").JsException
-    except ImportError:
-        return _NeverRaised
-    return cast("type[Exception]", found)
-
-
-class _NeverRaised(Exception):  # noqa: N818 - it is none
-    pass

@@ -538,7 +538,7 @@ def test_a_workers_binding(cloudflare: Emulator, monkeypatch: pytest.MonkeyPatch
     """The same provider on `env.DB`: conditions, patches, queries, text, payloads."""
     from storage_providers.cloudflare import bindings
 
-    monkeypatch.setattr(bindings, "_javascript_error", lambda: JsError)
+    monkeypatch.setattr(bindings, "javascript_error", lambda: JsError)
 
     async def scene() -> None:
         cloudflare.empty_database(cloudflare.known.databases[0])
