@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         InvalidDocumentError,
         ItemExistsError,
         ItemNotFoundError,
+        MigrationError,
         OutcomeUnknownError,
         PermissionDeniedError,
         ProviderClosedError,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         Write,
     )
     from storage_providers.providers.d1 import D1Provider
+    from storage_providers.providers.dual_write import DualWriteProvider
     from storage_providers.providers.in_memory import InMemoryProvider
     from storage_providers.providers.kv import CloudflareKVProvider
     from storage_providers.providers.local_file import LocalFileProvider
@@ -86,7 +88,7 @@ _HOMES = {
         AuthenticationError BatchError ConfigurationError ConflictError CorruptArchiveError
         CorruptItemError CorruptItemWarning DeadlineExceededError DocumentTooLargeError
         InvalidArgumentError InvalidDocumentError ItemExistsError ItemNotFoundError
-        OutcomeUnknownError PermissionDeniedError ProviderClosedError RateLimitedError
+        MigrationError OutcomeUnknownError PermissionDeniedError ProviderClosedError RateLimitedError
         StorageError StorageFullError TransportError UnsupportedOperationError
         VersionMismatchError
     """,
@@ -98,6 +100,7 @@ _HOMES = {
         StorageProvider VersionPage Write
     """,
     "providers.d1": "D1Provider",
+    "providers.dual_write": "DualWriteProvider",
     "providers.in_memory": "InMemoryProvider",
     "providers.kv": "CloudflareKVProvider",
     "providers.local_file": "LocalFileProvider",
@@ -132,6 +135,7 @@ __all__ = [
     "DeadlineExceededError",
     "Delete",
     "DocumentTooLargeError",
+    "DualWriteProvider",
     "IfVersion",
     "ImportReport",
     "InMemoryProvider",
@@ -150,6 +154,7 @@ __all__ = [
     "LegacySource",
     "LocalFileProvider",
     "Offload",
+    "MigrationError",
     "OutcomeUnknownError",
     "Page",
     "Patch",

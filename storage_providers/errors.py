@@ -9,9 +9,10 @@ StorageError                       provider, operation, collection, item_id, ret
 ├── ItemNotFoundError              ├── PermissionDeniedError
 ├── ConflictError                  ├── StorageFullError
 │   ├── ItemExistsError            ├── CorruptArchiveError
-│   └── VersionMismatchError       ├── BatchError                results
-│         expected_version,        └── TransportError            retryable, retry_after_seconds
-│         actual_version               ├── DeadlineExceededError deadline_seconds, attempts
+│   └── VersionMismatchError       ├── MigrationError
+│         expected_version,        ├── BatchError                results
+│         actual_version           └── TransportError            retryable, retry_after_seconds
+│                                      ├── DeadlineExceededError deadline_seconds, attempts
 │                                      ├── RateLimitedError
 │                                      └── OutcomeUnknownError
 ```
@@ -43,6 +44,7 @@ __all__ = [
     "InvalidDocumentError",
     "ItemExistsError",
     "ItemNotFoundError",
+    "MigrationError",
     "OutcomeUnknownError",
     "PermissionDeniedError",
     "ProviderClosedError",
@@ -214,6 +216,10 @@ class CorruptItemWarning(UserWarning):
 
 class CorruptArchiveError(StorageError):
     """An archive is damaged, incomplete or not one of ours; nothing of it was imported."""
+
+
+class MigrationError(StorageError):
+    """A migration can't take this step now; what it has done until then stands."""
 
 
 class AuthenticationError(StorageError):

@@ -1,0 +1,1 @@
+"""What `DualWriteProvider` is made of."""
