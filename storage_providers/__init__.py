@@ -88,9 +88,9 @@ _HOMES = {
         AuthenticationError BatchError ConfigurationError ConflictError CorruptArchiveError
         CorruptItemError CorruptItemWarning DeadlineExceededError DocumentTooLargeError
         InvalidArgumentError InvalidDocumentError ItemExistsError ItemNotFoundError
-        MigrationError OutcomeUnknownError PermissionDeniedError ProviderClosedError RateLimitedError
-        StorageError StorageFullError TransportError UnsupportedOperationError
-        VersionMismatchError
+        MigrationError OutcomeUnknownError PermissionDeniedError ProviderClosedError
+        RateLimitedError StorageError StorageFullError TransportError
+        UnsupportedOperationError VersionMismatchError
     """,
     "layers": "Call Layer Offload Scope compose",
     "protocol": """
@@ -153,8 +153,8 @@ __all__ = [
     "LegacyRecord",
     "LegacySource",
     "LocalFileProvider",
-    "Offload",
     "MigrationError",
+    "Offload",
     "OutcomeUnknownError",
     "Page",
     "Patch",

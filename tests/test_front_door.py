@@ -143,7 +143,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"words", "base", "resilience", "providers", "layers"},
     "blocking": {"words", "base", "collection", "settings"},
     "valet": {"words", "base", "collection"},
-    "transfer": {"words", "base", "collection", "valet"},
+    "transfer": {"words", "base", "resilience", "providers", "collection", "valet"},
     "testing": {"words", "base", "providers", "layers"},
     "cli": {"words", "base", "providers", "layers", "collection", "settings", "valet", "transfer"},
 }

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from storage_providers._clock import Clock
+from storage_providers.base import Provider
 from storage_providers.protocol import StorageProvider
 from storage_providers.providers._dual.state import Phase
 from storage_providers.providers.dual_write import DualWriteProvider
@@ -17,8 +18,6 @@ from storage_providers.providers.sqlite import SQLiteProvider
 from storage_providers.testing.conformance import Backend, ProviderConformance, count_cases
 from tests.dual.pairs import set_phase
 from tests.providers.test_sqlite import FileBackend
-
-LEADERS: dict[Phase, str] = {"source": "source", "dual": "source", "target": "target"}
 
 
 class MemoryPair(Backend):
@@ -50,26 +49,21 @@ class DatabaseAndFiles(Backend):
     async def plant(self, collection: str, item_id: str, raw: bytes) -> None:
         await self.database.plant(collection, item_id, raw)
 
-    def sides(self, clock: Clock) -> tuple[SQLiteProvider, LocalFileProvider]:
-        """Both, not open yet."""
+    def sides(self, clock: Clock) -> tuple[Provider, Provider]:
+        """Source and target, not open yet."""
         database = SQLiteProvider(self.database.path, clock=clock)
-        return database, LocalFileProvider(self.folder / "files", clock=clock)
-
-    def pair(self, clock: Clock) -> dict[str, SQLiteProvider | LocalFileProvider]:
-        """Both, by what they are."""
-        database, files = self.sides(clock)
-        if LEADERS[self.phase] == "source":
-            return {"source": database, "target": files}
-        return {"source": files, "target": database}
+        files = LocalFileProvider(self.folder / "files", clock=clock)
+        return (files, database) if self.phase == "target" else (database, files)
 
     async def open(self, clock: Clock) -> StorageProvider:
-        pair = self.pair(clock)
-        async with pair["source"], pair["target"]:
-            await set_phase(pair["source"], pair["target"], self.phase, clock)
-        return DualWriteProvider(**self.pair(clock))
+        source, target = self.sides(clock)
+        async with source, target:
+            await set_phase(source, target, self.phase, clock)
+        source, target = self.sides(clock)
+        return DualWriteProvider(source=source, target=target)
 
 
-@pytest.mark.parametrize("phase", list(LEADERS))
+@pytest.mark.parametrize("phase", ["source", "dual", "target"])
 class TestMemoryPair(ProviderConformance):
     """The reference on both sides."""
 

@@ -56,6 +56,7 @@ class MigrationState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         home: The side whose copy of this counts.
         live: Whether writes are taken while both sides are written. Not where one of them can't
             compare and set.
+        begun: The epoch since which both sides are written; what was copied since counts.
         changed_at: When it was changed last, ISO 8601.
     """
 
@@ -65,6 +66,7 @@ class MigrationState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     leader: Side = "source"
     home: Side = "source"
     live: bool = True
+    begun: int = 0
     changed_at: str | None = None
 
     @property
@@ -224,9 +226,11 @@ class StateStore:
             ConflictError: Somebody else changed it.
             StorageError: A side failed. The state may be changed all the same; read it.
         """
+        epoch = seen.state.epoch + 1
         new = msgspec.structs.replace(
             new,
-            epoch=seen.state.epoch + 1,
+            epoch=epoch,
+            begun=seen.state.begun if seen.state.follows else epoch,
             home=self.home_of(new.leader),
             changed_at=format_timestamp(self._clock.now_ms()),
         )

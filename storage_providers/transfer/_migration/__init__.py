@@ -1,0 +1,1 @@
+"""What `Migration` is made of: one module a step."""
