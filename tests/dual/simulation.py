@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from storage_providers.errors import (
 )
 from storage_providers.layers import Call, Layer, compose
 from storage_providers.protocol import JsonObject
+from storage_providers.providers._dual.state import OWN, StateStore
 from storage_providers.providers.dual_write import DualWriteProvider
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.transfer.migration import Migration
@@ -33,6 +35,9 @@ T = TypeVar("T")
 LEASE_SECONDS = 10.0
 THINGS = "things"
 SHARED = ("s0", "s1", "s2")
+COMMON = ("c0", "c1", "c2")
+TASKS = 3
+PAUSES = (0, 0, 0.05, 0.2, 1.0, 5.0, 25.0)
 
 
 class Process:
@@ -50,6 +55,10 @@ class Process:
         self.goes_on = asyncio.Event()
         self.goes_on.set()
         self.tasks: list[asyncio.Task[Any]] = []
+
+    def delay(self) -> float:
+        """How long something is on the wire: mostly short, now and then long."""
+        return self.random.expovariate(1 / (2.0 if self.random.random() < 0.1 else 0.05))
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something in it."""
@@ -92,7 +101,7 @@ class Wire(Layer):
             raise asyncio.CancelledError
 
         async def arrive() -> T:
-            await asyncio.sleep(process.random.expovariate(1 / 0.05))
+            await asyncio.sleep(process.delay())
             return await proceed()
 
         task = asyncio.create_task(arrive())
@@ -103,8 +112,35 @@ class Wire(Layer):
             return await asyncio.shield(task)
         finally:
             if not process.is_dead:
-                await asyncio.sleep(process.random.expovariate(1 / 0.05))
+                await asyncio.sleep(process.delay())
                 await process.goes_on.wait()
+
+
+class AtTheSwitch(Layer):
+    """Compares the sides at the very moment at which the leader changes.
+
+    Args:
+        world: Whose sides.
+    """
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        self.switches = 0
+
+    async def around(self, call: Call, proceed: Callable[[], Awaitable[T]]) -> T:
+        if call.verb == "write":
+            for write in call.arguments[0]:
+                if write.collection == OWN and write.id == "state":
+                    await self._compare(write.document["phase"])
+        return await proceed()
+
+    async def _compare(self, phase: str) -> None:
+        seen = await StateStore(self.world.source, self.world.target, self.world.clock).read()
+        changes = phase == ("target" if seen.state.leader == "source" else "dual")
+        if seen.state.phase == "switching" and changes:
+            self.switches += 1
+            await self.world.alike()
 
 
 class World:
@@ -123,7 +159,8 @@ class World:
         self.maybe = dict.fromkeys(SHARED, 0)
         self.own: dict[str, list[JsonObject | None]] = {}
         self.deaths: list[asyncio.Task[Any]] = []
-        self.numbers = iter(range(1000))
+        self.numbers = itertools.count()
+        self.busy: set[str] = set()
 
     def process(self) -> Process:
         """A new process."""
@@ -132,8 +169,8 @@ class World:
     def wired(self, process: Process) -> tuple[Provider, Provider]:
         """Both sides as a process reaches them."""
         return (
-            compose(Wire(process), provider=self.source),
-            compose(Wire(process), provider=self.target),
+            compose(Wire(process), AtTheSwitch(self), provider=self.source),
+            compose(Wire(process), AtTheSwitch(self), provider=self.target),
         )
 
     # --- writers -------------------------------------------------------------------------------
@@ -146,21 +183,63 @@ class World:
         )
         try:
             await pair.connect()
-            while not stop.is_set():
-                await self.write_once(process, pair)
-                await asyncio.sleep(process.random.choice((0, 0.1, 1.0, 8.0, 25.0)))
+            async with asyncio.TaskGroup() as group:
+                for _ in range(TASKS):
+                    group.create_task(self._write_on(process, pair, stop))
             await pair.disconnect()
         finally:
             if pair._membership._beating is not None:
                 pair._membership._beating.cancel()
 
+    async def _write_on(
+        self, process: Process, pair: DualWriteProvider, stop: asyncio.Event
+    ) -> None:
+        while not stop.is_set():
+            await self.write_once(process, pair)
+            await asyncio.sleep(process.random.choice(PAUSES))
+
     async def write_once(self, process: Process, pair: DualWriteProvider) -> None:
-        """One write, noted as what became of it."""
-        if process.random.random() < 0.5:
+        """One write, noted as what became of it, or one read."""
+        drawn = process.random.random()
+        if drawn < 0.3:
+            await self.look(pair, process.random.choice(SHARED))
+        elif drawn < 0.5:
             await self.add(pair, process.random.choice(SHARED))
+        elif drawn < 0.7:
+            name = f"p{process.number}-{next(self.numbers) % 50}"
+            if name not in self.busy:
+                self.busy.add(name)
+                await self.change(process, pair, name)
+                self.busy.discard(name)
         else:
-            name = f"p{process.number}-{process.random.randrange(3)}"
-            await self.change(process, pair, name)
+            await self.meddle(process, pair, process.random.choice(COMMON))
+
+    async def meddle(self, process: Process, pair: DualWriteProvider, name: str) -> None:
+        """Change a document that everybody changes, in any way there is."""
+        value = process.random.randrange(1000)
+        drawn = process.random.random()
+        with contextlib.suppress(StorageError):
+            if drawn < 0.3:
+                await pair.put_item(THINGS, {"id": name, "v": value})
+            elif drawn < 0.5:
+                await pair.create_item(THINGS, {"id": name, "v": value})
+            elif drawn < 0.6:
+                await pair.update_item(THINGS, name, {f"f{process.number}": value})
+            elif drawn < 0.98:
+                await pair.delete_item(THINGS, name)
+            else:
+                await pair.clear_collection("cleared")
+                await pair.create_item("cleared", {"id": name, "v": value})
+
+    async def look(self, pair: DualWriteProvider, name: str) -> None:
+        """Read what everybody adds to: it shows all that was promised before."""
+        least = self.added[name]
+        try:
+            item = await pair.read_item(THINGS, name)
+        except StorageError:
+            return
+        assert item is not None
+        assert item.document["n"] >= least, (name, item.document["n"], least)
 
     async def add(self, pair: DualWriteProvider, name: str) -> None:
         """Add one to a number that all of them add to."""
@@ -209,11 +288,12 @@ class World:
 
     async def alike(self) -> None:
         """Both sides hold the same."""
-        sides = []
-        for side in (self.source, self.target):
-            found = {item.id: item.document async for item in side.find_items(THINGS)}
-            sides.append(found)
-        assert sides[0] == sides[1]
+        for name in (THINGS, "cleared"):
+            ours, theirs = [
+                {item.id: item.document async for item in side.find_items(name)}
+                for side in (self.source, self.target)
+            ]
+            assert ours == theirs
 
 
 async def migrate(world: World, process: Process, *, steps: int) -> None:
@@ -249,12 +329,11 @@ async def play(seed: int) -> World:
         runner.start(migrate(world, runner, steps=50))
         await asyncio.sleep(world.random.uniform(0, 60))
         await runner.kill()
-    for _ in range(world.random.randrange(3)):
+    for _ in range(world.random.randrange(5)):
         victim = world.random.choice(writers)
-        if world.random.random() < 0.5:
-            world.deaths.append(
-                asyncio.create_task(victim.stand_still(world.random.uniform(1, 120)))
-            )
+        if world.random.random() < 0.7:
+            stall = victim.stand_still(world.random.choice((1, 15, 40, 150, 400)))
+            world.deaths.append(asyncio.create_task(stall))
         else:
             asyncio.get_running_loop().call_later(
                 world.random.uniform(0, 60), lambda each=victim: _die(world, each)
