@@ -116,7 +116,7 @@ def test_importing_the_package_alone_loads_nothing_of_it() -> None:
 
 ROOMS: dict[str, tuple[str, ...]] = {
     "words": (
-        *("errors", "protocol", "filters", "maintenance", "conflicts"),
+        *("errors", "protocol", "filters", "maintenance", "estimates", "conflicts"),
         *("_clock", "_hosts", "_json", "_names", "_requests", "_secrets", "_validation", "_writes"),
     ),
     "base": ("base", "_face", "_checks", "_importing"),
@@ -143,7 +143,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"words", "base", "resilience", "providers", "layers"},
     "blocking": {"words", "base", "collection", "settings"},
     "valet": {"words", "base", "collection"},
-    "transfer": {"words", "base", "resilience", "providers", "collection", "valet"},
+    "transfer": {
+        *("words", "base", "resilience", "providers", "layers", "collection", "valet"),
+    },
     "testing": {"words", "base", "providers", "layers"},
     "cli": {"words", "base", "providers", "layers", "collection", "settings", "valet", "transfer"},
 }

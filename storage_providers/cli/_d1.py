@@ -10,9 +10,9 @@ import typer
 
 from storage_providers.cli._errors import ExitCode, UsageError
 from storage_providers.cli._output import emit
-from storage_providers.cli._place import below_layers
 from storage_providers.cli._session import Session, command, interruptible
 from storage_providers.cli._text import visible
+from storage_providers.layers import below_layers
 
 if TYPE_CHECKING:
     from storage_providers.base import Provider

@@ -17,10 +17,11 @@ from storage_providers import __version__
 from storage_providers.cli._checks import note_failures, print_checks
 from storage_providers.cli._errors import describe
 from storage_providers.cli._output import emit, print_rows
-from storage_providers.cli._place import below_layers, missing_path, nearest_folder
+from storage_providers.cli._place import missing_path, nearest_folder
 from storage_providers.cli._session import Session, command
 from storage_providers.cli._text import visible
 from storage_providers.errors import ConfigurationError, StorageError
+from storage_providers.layers import below_layers
 from storage_providers.maintenance import Check, Checkable, Transient
 from storage_providers.protocol import Address, Delete, JsonObject, Put
 from storage_providers.settings import SettingsReport, explain_settings

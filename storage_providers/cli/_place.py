@@ -6,23 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage_providers.layers import Layer, Scope
+from storage_providers.layers import Layer, Scope, below_layers
 
 if TYPE_CHECKING:
     from storage_providers.base import Provider
 
-__all__ = ["below_layers", "missing_path", "nearest_folder", "stored_name"]
-
-
-def below_layers(provider: Provider) -> Provider:
-    """The provider that layers stand on, or itself without any.
-
-    Args:
-        provider: Any provider.
-    """
-    while isinstance(provider, Layer):
-        provider = provider.inner
-    return provider
+__all__ = ["missing_path", "nearest_folder", "stored_name"]
 
 
 def stored_name(provider: Provider, collection: str) -> str:

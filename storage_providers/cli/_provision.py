@@ -9,8 +9,8 @@ import typer
 
 from storage_providers.cli._checks import note_failures, print_checks
 from storage_providers.cli._output import emit, print_rows
-from storage_providers.cli._place import below_layers
 from storage_providers.cli._session import Session, command
+from storage_providers.layers import below_layers
 from storage_providers.maintenance import Check, Checkable, Provision, Provisionable
 
 if TYPE_CHECKING:

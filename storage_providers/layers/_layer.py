@@ -20,7 +20,7 @@ from storage_providers.protocol import (
     Write,
 )
 
-__all__ = ["Call", "Layer", "compose"]
+__all__ = ["Call", "Layer", "below_layers", "compose"]
 
 T = TypeVar("T")
 
@@ -170,4 +170,15 @@ def compose(*layers: Layer, provider: Provider) -> Provider:
     """
     for layer in reversed(layers):
         provider = layer.wrap(provider)
+    return provider
+
+
+def below_layers(provider: Provider) -> Provider:
+    """The provider that layers stand on, or itself without any: who may have more than the verbs.
+
+    Args:
+        provider: Any provider.
+    """
+    while isinstance(provider, Layer):
+        provider = provider.inner
     return provider

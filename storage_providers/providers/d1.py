@@ -17,6 +17,7 @@ from storage_providers.errors import (
     StorageError,
     TransportError,
 )
+from storage_providers.estimates import Estimate, Workload
 from storage_providers.maintenance import Check, Provision
 from storage_providers.protocol import (
     Address,
@@ -31,7 +32,14 @@ from storage_providers.protocol import (
     check_collection,
 )
 from storage_providers.providers import _sql
-from storage_providers.providers._d1 import asking, conflicts, declaring, provisioning, writing
+from storage_providers.providers._d1 import (
+    asking,
+    conflicts,
+    declaring,
+    estimating,
+    provisioning,
+    writing,
+)
 from storage_providers.providers._d1.database import Database, Part, Usage, refusal
 from storage_providers.providers._d1.reaching import Place, time_travel
 from storage_providers.providers._sql import Statement, table_of
@@ -122,6 +130,17 @@ class D1Provider(Provider):
     def usage(self) -> Usage:
         """What this provider has cost so far."""
         return msgspec.structs.replace(self._database.usage)
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Tell what work will cost, without asking the service.
+
+        Args:
+            workload: The work, on one collection.
+
+        Returns:
+            Calls and charges. An index is reckoned with one row for each document.
+        """
+        return estimating.estimate(workload)
 
     # --- lifetime ------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from storage_providers.errors import (
     UnsupportedOperationError,
     VersionMismatchError,
 )
+from storage_providers.estimates import IN_THIS_PROCESS, Estimate, Workload
 from storage_providers.filters import (
     SortKey,
     compile_where,
@@ -76,6 +77,14 @@ class InMemoryProvider(Provider):
         return Capabilities(
             atomic_batch=True, conditional_write=True, conditional_delete=True, durable=False
         )
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Tell what work will cost: nothing is called, nothing is billed.
+
+        Args:
+            workload: The work, on one collection.
+        """
+        return IN_THIS_PROCESS
 
     # --- reads ---------------------------------------------------------------------------------
 

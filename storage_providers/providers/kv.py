@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from storage_providers._clock import SYSTEM_CLOCK, Clock
+from storage_providers.estimates import Charge, Estimate, Workload
 from storage_providers.maintenance import Check, Provision
 from storage_providers.protocol import Capabilities
 from storage_providers.providers._kv import naming, provisioning
 from storage_providers.providers._kv.layout import KVLayout
-from storage_providers.providers._kv.metadata import MAX_VALUE_BYTES
+from storage_providers.providers._kv.metadata import MAX_CARRIED_BYTES, MAX_VALUE_BYTES
 from storage_providers.providers._kv.reaching import Place
 from storage_providers.providers._kv.store import STALENESS_SECONDS, KVStore
 from storage_providers.providers._objects.declaring import SETTLE_SECONDS
+from storage_providers.providers._objects.estimating import operations_of
 from storage_providers.providers._objects.provider import ObjectProvider
 from storage_providers.resilience import RetryPolicy, Timing
 
@@ -25,6 +27,15 @@ __all__ = ["CloudflareKVProvider"]
 
 MAX_ID_BYTES: Final = 256
 """Longest id, bytes of UTF-8. Ours: it leaves room for a scope and a prefix in a key of 512."""
+
+USD_READS: Final = 0.50
+"""A million keys read, US dollars, on a paid plan beyond what it includes. Bulk calls are billed by
+their keys. Source: Cloudflare docs, kv/platform/pricing (read 2026-11)."""
+
+USD_CHANGES: Final = 5.00
+"""A million keys written or deleted, or listing requests, likewise."""
+
+PRICES: Final = "Workers KV's prices of 2026-11 on a paid plan; included use is not taken off"
 
 
 class CloudflareKVProvider(ObjectProvider):
@@ -119,6 +130,28 @@ class CloudflareKVProvider(ObjectProvider):
 
     def __repr__(self) -> str:
         return f"CloudflareKVProvider({self._kv.namespace!r}, prefix={self._keys.prefix!r})"
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Tell what work will cost, without asking the service.
+
+        Args:
+            workload: The work, on one collection.
+
+        Returns:
+            Calls of the REST API and charges; in a Worker each key that is written is a call. An
+            index is reckoned with one entry for each document.
+        """
+        work = operations_of(workload, self.store.limits, MAX_CARRIED_BYTES)
+        return Estimate(
+            requests=work.requests,
+            charges=Charge.needed(
+                Charge.at("keys read", work.gets, USD_READS),
+                Charge.at("keys written", work.puts, USD_CHANGES),
+                Charge.at("keys deleted", work.deletes, USD_CHANGES),
+                Charge.at("list requests", work.lists, USD_CHANGES),
+            ),
+            basis=PRICES,
+        )
 
     # --- lifetime ------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from storage_providers.errors import (
     CorruptItemError,
     StorageError,
 )
+from storage_providers.estimates import IN_THIS_PROCESS, Estimate, Workload
 from storage_providers.protocol import (
     Address,
     Capabilities,
@@ -150,6 +151,14 @@ class LocalFileProvider(Provider):
     def capabilities(self) -> Capabilities:
         """What it can do."""
         return _CAPABILITIES
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Tell what work will cost: nothing is called, nothing is billed.
+
+        Args:
+            workload: The work, on one collection.
+        """
+        return IN_THIS_PROCESS
 
     # --- lifetime ------------------------------------------------------------------------------
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from storage_providers._clock import SYSTEM_CLOCK, Clock
 from storage_providers.errors import ConfigurationError, UnsupportedOperationError
+from storage_providers.estimates import Charge, Estimate, Workload
 from storage_providers.maintenance import Check, Provision
 from storage_providers.protocol import Capabilities
+from storage_providers.providers._objects.estimating import operations_of
 from storage_providers.providers._objects.keys import FolderLayout
 from storage_providers.providers._objects.provider import ObjectProvider
 from storage_providers.providers._r2 import provisioning
@@ -37,6 +39,15 @@ memory whole, several times over while it is encoded and sent, for each request 
 MAX_ID_BYTES: Final = 200
 """Longest id, bytes of UTF-8. Ours: an id that a key can't hold as it is takes three times as many,
 and prefix, scope and collection need room in the 1,024 bytes of a key as well."""
+
+USD_CLASS_A: Final = 4.50
+"""A million operations that list or store, US dollars, Standard storage. Source: Cloudflare docs,
+r2/pricing (read 2026-11)."""
+
+USD_CLASS_B: Final = 0.36
+"""A million operations that read, likewise. Removing is free."""
+
+PRICES: Final = "R2's prices of 2026-11, Standard storage; the free tier is not taken off"
 
 
 class CloudflareR2Provider(ObjectProvider):
@@ -139,6 +150,25 @@ class CloudflareR2Provider(ObjectProvider):
 
     def __repr__(self) -> str:
         return f"CloudflareR2Provider({self._store.bucket!r}, prefix={self.layout.prefix!r})"
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Tell what work will cost, without asking the service.
+
+        Args:
+            workload: The work, on one collection.
+
+        Returns:
+            Calls and charges. An index is reckoned with one entry for each document.
+        """
+        work = operations_of(workload, self.store.limits)
+        return Estimate(
+            requests=work.requests,
+            charges=Charge.needed(
+                Charge.at("Class A operations", work.lists + work.puts, USD_CLASS_A),
+                Charge.at("Class B operations", work.gets, USD_CLASS_B),
+            ),
+            basis=PRICES,
+        )
 
     # --- lifetime ------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import msgspec
 from storage_providers._clock import SYSTEM_CLOCK, Clock
 from storage_providers.base import Provider
 from storage_providers.errors import ConfigurationError, TransportError
+from storage_providers.estimates import IN_THIS_PROCESS, Estimate, Workload
 from storage_providers.protocol import (
     Address,
     Capabilities,
@@ -113,6 +114,14 @@ class SQLiteProvider(Provider):
     def capabilities(self) -> Capabilities:
         """What it can do."""
         return _CAPABILITIES if self.path != ":memory:" else _MEMORY_CAPABILITIES
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Tell what work will cost: nothing is called, nothing is billed.
+
+        Args:
+            workload: The work, on one collection.
+        """
+        return IN_THIS_PROCESS
 
     # --- lifetime ------------------------------------------------------------------------------
 

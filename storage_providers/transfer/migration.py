@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from os import PathLike, fspath
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
-from storage_providers._clock import Clock
+import storage_providers
+from storage_providers._clock import Clock, format_timestamp
 from storage_providers.base import Provider
 from storage_providers.errors import MigrationError
 from storage_providers.protocol import Clear
@@ -39,6 +40,7 @@ from storage_providers.transfer._migration.pair import Pair, Progress, Report, S
 from storage_providers.transfer._migration.planning import (
     CollectionPlan,
     MigrationPlan,
+    SideCost,
     counts_of,
     plan,
 )
@@ -58,10 +60,13 @@ __all__ = [
     "Difference",
     "Migration",
     "MigrationPlan",
+    "MigrationReport",
     "MigrationStatus",
     "Problem",
     "Progress",
+    "SideCost",
     "Step",
+    "StepReport",
 ]
 
 
@@ -111,6 +116,48 @@ class Cleaned(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     documents: int
 
 
+class StepReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One step that was taken.
+
+    Attributes:
+        step: Which.
+        began_at: When, ISO 8601.
+        seconds: How long it took.
+        error: Name of the error that ended it, if one did.
+        backup: The archive that was made, and how many documents it holds.
+        backfilled: What was copied.
+        compared: What a comparison found.
+        cleaned: What was removed.
+    """
+
+    step: Step
+    began_at: str
+    seconds: float
+    error: str | None = None
+    backup: tuple[str, int] | None = None
+    backfilled: Backfilled | None = None
+    compared: Comparison | None = None
+    cleaned: Cleaned | None = None
+
+
+class MigrationReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What was done, to be kept.
+
+    Attributes:
+        source: Name of the provider that documents come from.
+        target: Name of the one that they go to.
+        sdk_version: Version of this package.
+        steps: The steps that this object took, in order.
+        status: Where the migration is.
+    """
+
+    source: str
+    target: str
+    sdk_version: str
+    steps: list[StepReport]
+    status: MigrationStatus
+
+
 class Migration:
     """Moves everything from one provider to another, step by step.
 
@@ -149,6 +196,7 @@ class Migration:
         self._run = Run(self._pair)
         self._opened = contextlib.AsyncExitStack()
         self._is_held = False
+        self._steps: list[StepReport] = []
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
@@ -173,6 +221,21 @@ class Migration:
                 yield await self._pair.seen()
             finally:
                 self._is_held = False
+
+    @contextlib.contextmanager
+    def _taking(self, step: Step) -> Generator[dict[str, Any]]:
+        """Keep that a step was taken, with what is put into the dictionary."""
+        clock, found = self._pair.clock, dict[str, Any]()
+        began_ms = clock.now_ms()
+        try:
+            yield found
+        except BaseException as error:
+            found["error"] = type(error).__name__
+            raise
+        finally:
+            seconds = (clock.now_ms() - began_ms) / 1000
+            began_at = format_timestamp(began_ms)
+            self._steps.append(StepReport(step=step, began_at=began_at, seconds=seconds, **found))
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -216,6 +279,20 @@ class Migration:
         """
         state = (await self._pair.seen()).state
         return await plan(self._pair, state, begun=allow_documents or bool(state.migration))
+
+    async def report(self) -> MigrationReport:
+        """What this object did, and where the migration is.
+
+        Raises:
+            StorageError: A side can't be reached.
+        """
+        return MigrationReport(
+            source=self._pair.source.name,
+            target=self._pair.target.name,
+            sdk_version=storage_providers.__version__,
+            steps=list(self._steps),
+            status=await self.status(),
+        )
 
     # --- the steps -----------------------------------------------------------------------------
 
@@ -287,8 +364,10 @@ class Migration:
             def tell(done: int) -> None:
                 self._pair.tell(Progress(step="backup", done=done, total=total))
 
-            total = sum((await counts_of(side, await side.collections())).values())
-            manifest = await export_archive(side, path, overwrite=overwrite, on_progress=tell)
+            with self._taking("backup") as found:
+                total = await self._total(side)
+                manifest = await export_archive(side, path, overwrite=overwrite, on_progress=tell)
+                found["backup"] = (fspath(path), manifest.count)
             await self._run.keep(backup=fspath(path))
         return manifest
 
@@ -309,8 +388,9 @@ class Migration:
             if found.obstacles:
                 raise MigrationError("; ".join(found.obstacles))
             self._pair.tell(Progress(step="dual-write", detail="waiting for writers"))
-            await change_phase(self._pair, seen, "dual")
-            await self._pair.sleep(self._pair.staleness_seconds)
+            with self._taking("dual-write"):
+                await change_phase(self._pair, seen, "dual")
+                await self._pair.sleep(self._pair.staleness_seconds)
 
     async def backfill(self, *, rate: float | None = None) -> Backfilled:
         """Copy what was at the source before; goes on where an earlier run stopped.
@@ -330,9 +410,12 @@ class Migration:
             position = self._run.record.position
             if position is not None and position.begun == seen.state.begun and position.complete:
                 return Backfilled()
-            names = await self._pair.source.collections()
-            copy = Backfill(self._pair, self._run, seen.state, names, rate=rate)
-            return await copy.copy()
+            with self._taking("backfill") as found:
+                names = await self._pair.source.collections()
+                total = await self._total(self._pair.source, names)
+                copy = Backfill(self._pair, self._run, seen.state, names, total=total, rate=rate)
+                found["backfilled"] = copy.result
+                return await copy.copy()
 
     async def verify(self, *, repair: bool = False) -> Comparison:
         """Compare every document of both sides.
@@ -350,9 +433,19 @@ class Migration:
         """
         async with self._held() as seen:
             self._expect(seen, "dual", "target")
-            found, verified = await verify(self._pair, seen, repair=repair)
+            with self._taking("verify") as taken:
+                total = await self._total(self._pair.side(seen.state.leader))
+                found, verified = await verify(self._pair, seen, repair=repair, total=total)
+                taken["compared"] = found
             await self._run.keep(verified=verified)
         return found
+
+    async def _total(self, side: Provider, names: Sequence[str] | None = None) -> int | None:
+        """How many documents a side holds; not asked where nobody looks at the progress."""
+        if not self._pair.is_watched:
+            return None
+        names = await side.collections() if names is None else names
+        return sum((await counts_of(side, names)).values())
 
     async def cut_over(self) -> None:
         """Have the target lead: it is read, and the source is kept as it is.
@@ -382,7 +475,8 @@ class Migration:
                 await break_off(self._pair, seen)
             elif seen.state.phase == "dual":
                 self._pair.tell(Progress(step="roll-back", detail="waiting for writers"))
-                await change_phase(self._pair, seen, "source")
+                with self._taking("roll-back"):
+                    await change_phase(self._pair, seen, "source")
             else:
                 await self._verified(repair=repair)
                 await self._switch(seen, "roll-back", "dual", "source")
@@ -393,8 +487,9 @@ class Migration:
             raise MigrationError("the sides were not found alike in this phase yet; verify first")
         self._pair.tell(Progress(step=step, detail="waiting for writers"))
         known = frozenset((writer, beat) for writer, beat in verified.silent)
-        await switch_leader(self._pair, seen, phase, leader, known)
-        await self._run.moved()
+        with self._taking(step):
+            await switch_leader(self._pair, seen, phase, leader, known)
+            await self._run.moved()
 
     async def clean_up(self) -> Cleaned:
         """End the migration, and remove every document from the source. There is no way back.
@@ -413,7 +508,9 @@ class Migration:
                         "the sides were not found alike since the target leads; verify first"
                     )
                 await change_phase(self._pair, seen, "done")
-            return await self._emptied(self._pair.source)
+            with self._taking("clean-up") as found:
+                found["cleaned"] = cleaned = await self._emptied(self._pair.source)
+            return cleaned
 
     async def _emptied(self, source: Provider) -> Cleaned:
         names = await source.collections()

@@ -23,6 +23,7 @@ from storage_providers.providers._objects import Metadata, ObjectEntry, ObjectPu
 from storage_providers.providers._objects.entries import token_time_ms
 
 __all__ = [
+    "MAX_CARRIED_BYTES",
     "MAX_METADATA_BYTES",
     "MAX_VALUE_BYTES",
     "may_be_damaged",

@@ -65,6 +65,7 @@ class Pair:
         self.lease_seconds = lease_seconds
         self.sleep = sleep
         self.states = StateStore(source, target, self.clock)
+        self.is_watched = report is not None
         self.tell: Report = report or (lambda progress: None)
 
     async def seen(self) -> Seen:

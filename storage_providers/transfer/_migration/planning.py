@@ -8,11 +8,14 @@ from typing import Final
 import msgspec
 
 from storage_providers.base import Provider
+from storage_providers.estimates import Estimate, Estimating, Workload
+from storage_providers.layers import below_layers
 from storage_providers.protocol import Query
-from storage_providers.providers._dual.state import MigrationState, Phase, is_strong
+from storage_providers.providers._dual.state import MigrationState, Phase, Side, is_strong
+from storage_providers.transfer._migration.copying import MAX_PAGE, PAGE_BYTES
 from storage_providers.transfer._migration.pair import Pair
 
-__all__ = ["CollectionPlan", "MigrationPlan", "counts_of", "plan"]
+__all__ = ["CollectionPlan", "MigrationPlan", "SideCost", "counts_of", "plan"]
 
 SAMPLE: Final = 100
 """Documents of each collection that are looked at to estimate its size."""
@@ -30,6 +33,7 @@ class CollectionPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         there: How many the target has under the same name.
         size_bytes: About how large they are together; exact for up to 100 documents.
         indexes: Indexes declared.
+        full_text: Whether text fields are declared.
     """
 
     collection: str
@@ -37,6 +41,26 @@ class CollectionPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     there: int
     size_bytes: int
     indexes: int
+    full_text: bool = False
+
+    @property
+    def document_bytes(self) -> int:
+        """One document on average."""
+        return -(-self.size_bytes // max(1, self.documents))
+
+
+class SideCost(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the copy and one comparison cost at one side.
+
+    Attributes:
+        side: Which.
+        provider: Its name.
+        estimate: Calls and charges; `None`: this provider can't tell.
+    """
+
+    side: Side
+    provider: str
+    estimate: Estimate | None
 
 
 class MigrationPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -46,6 +70,7 @@ class MigrationPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         phase: Where it is.
         live: Whether programs may write while it is under way.
         collections: What would move.
+        costs: What it costs at each side.
         notes: What to know before: what the target lacks, what is refused meanwhile.
         obstacles: Why it can't begin; empty: it can.
     """
@@ -53,6 +78,7 @@ class MigrationPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     phase: Phase
     live: bool
     collections: list[CollectionPlan]
+    costs: list[SideCost]
     notes: list[str]
     obstacles: list[str]
 
@@ -100,6 +126,7 @@ async def plan(pair: Pair, state: MigrationState, *, begun: bool) -> MigrationPl
                 there=there[name],
                 size_bytes=size,
                 indexes=0 if spec is None else len(spec.indexes),
+                full_text=spec is not None and bool(spec.text_fields),
             )
         )
     obstacles = _obstacles(state, collections, begun=begun)
@@ -108,6 +135,7 @@ async def plan(pair: Pair, state: MigrationState, *, begun: bool) -> MigrationPl
         phase=state.phase,
         live=state.live,
         collections=collections,
+        costs=[_cost(pair, side, state, collections) for side in pair.states.sides],
         notes=notes,
         obstacles=obstacles,
     )
@@ -119,6 +147,31 @@ async def _size_of(provider: Provider, name: str, documents: int) -> int:
     (page,) = await provider.query([Query(name, limit=SAMPLE)])
     size = sum(len(item.body) + len(item.payload or b"") for item in page.items)
     return round(size / max(1, len(page.items)) * documents)
+
+
+def _cost(
+    pair: Pair, side: Side, state: MigrationState, collections: Sequence[CollectionPlan]
+) -> SideCost:
+    """Reading everything at the source and writing it at the target, then reading both once."""
+    provider = pair.side(side)
+    own = below_layers(provider)
+    if not isinstance(own, Estimating):
+        return SideCost(side=side, provider=provider.name, estimate=None)
+    work = [
+        Workload(
+            documents_read=each.documents * (2 if side == state.leader else 1),
+            documents_created=0 if side == state.leader else each.documents,
+            document_bytes=each.document_bytes,
+            indexes=each.indexes,
+            full_text=each.full_text,
+            page_documents=MAX_PAGE,
+            batch_documents=MAX_PAGE,
+            bytes_at_once=PAGE_BYTES,
+        )
+        for each in collections
+    ]
+    estimate = Estimate.together(own.estimate(each) for each in work)
+    return SideCost(side=side, provider=provider.name, estimate=estimate)
 
 
 def _obstacles(

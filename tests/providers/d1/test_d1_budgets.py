@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
+from storage_providers.estimates import Workload
 from storage_providers.protocol import (
     IF_ABSENT,
     Address,
@@ -16,6 +19,7 @@ from storage_providers.protocol import (
 )
 from storage_providers.providers.d1 import D1Provider
 from storage_providers.testing.conformance import ManualClock
+from tests import copying
 from tests.providers.d1.workerd import WorkerdBackend
 from tests.servers.emulator import Emulator
 
@@ -220,3 +224,45 @@ def test_expired_documents_are_collected_by_the_way(cloudflare: Emulator) -> Non
         assert count.calls() == 1
 
     play(cloudflare, scene)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        CollectionSpec(collection="t"),
+        CollectionSpec(collection="t", indexes=(Index.of("number"), Index.of("status", "due"))),
+        CollectionSpec(collection="t", text_fields=("v",)),
+    ],
+    ids=["plain", "indexed", "searched"],
+)
+def test_what_a_copy_was_said_to_cost(cloudflare: Emulator, spec: CollectionSpec) -> None:
+    """Calls of copying to and from here are as estimated, rows to 1 %; so are those of the rest."""
+    documents = [document(number) for number in range(1_300)]
+    changed = [{**each, "number": -1, "status": "late"} for each in documents]
+    size = {"indexes": len(spec.indexes), "full_text": bool(spec.text_fields)}
+
+    async def scene(provider: D1Provider, count: Counter, _: ManualClock) -> None:
+        await provider.declare(spec)
+        for work, action in copying.works(documents, changed, **size):
+            count.calls()
+            count.rows()
+            await action(provider)
+            said = provider.estimate(work)
+            rows = copying.charges(said)
+            assert count.calls() == said.requests
+            read, written = count.rows()
+            assert rows.get("rows read", 0) == pytest.approx(read, rel=0.01)
+            assert rows.get("rows written", 0) == pytest.approx(written, rel=0.01)
+
+    play(cloudflare, scene)
+
+
+def test_prices() -> None:
+    """A million rows read are 0.001 $, written 1 $."""
+    provider = D1Provider(binding=object())
+    assert provider.estimate(Workload(documents_read=1_000_000)).usd == pytest.approx(
+        0.001, rel=1e-2
+    )
+    # Its row and the key of it.
+    created = provider.estimate(Workload(documents_created=1_000_000))
+    assert created.usd == pytest.approx(2 + 0.002, rel=1e-2)

@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import pytest
 
+from storage_providers.estimates import Workload
 from storage_providers.protocol import CollectionSpec, Index
 from storage_providers.providers._kv.store import KVStore
 from storage_providers.providers.kv import CloudflareKVProvider
 from storage_providers.testing.conformance import ManualClock
+from tests import copying
 from tests.providers.kv.memory_namespace import MemoryNamespace
 from tests.providers.kv.workerd import client_of, turning
 from tests.servers.emulator import Emulator
@@ -302,3 +304,36 @@ def test_clearing_many(many: Place) -> None:
         return await provider.count_items("t")
 
     assert many.run(left) == 0
+
+
+# --- estimates ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("indexes", [0, len(INDEXES)])
+@pytest.mark.parametrize("text", ["", "x" * 1_100], ids=["small", "large"])
+def test_what_a_copy_was_said_to_cost(large: Place, indexes: int, text: str) -> None:
+    """Calls and keys of copying to and from here are as estimated, and those of each other work."""
+    if indexes:
+        large.index()
+    documents = [document(number, text=text) for number in range(2_600)]
+    changed = [{**each, "status": "late", "n": each["n"] + 5_000} for each in documents]
+    size = {"document_bytes": 60 + len(text), "indexes": indexes}
+    for work, action in copying.works(documents, changed, **size):
+        counted = large.cost(action)
+        said = CloudflareKVProvider(binding=object()).estimate(work)
+        # The declaration is known already.
+        assert sum(counted.values()) == said.requests - 1, work
+        assert counted["list"] == copying.charges(said).get("list requests", 0)
+
+
+def test_prices() -> None:
+    """A million keys read are 0.50 $, written or deleted or pages listed 5 $."""
+    provider = CloudflareKVProvider(binding=object())
+    work = Workload(documents_created=1_000_000, documents_deleted=1_000_000)
+    said = provider.estimate(work)
+    assert copying.charges(said) == {
+        "keys read": 1_000_001,
+        "keys written": 1_000_000,
+        "keys deleted": 1_000_000,
+    }
+    assert said.usd == pytest.approx(0.50 + 5 + 5, rel=1e-3)

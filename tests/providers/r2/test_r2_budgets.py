@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from storage_providers.estimates import Workload
 from storage_providers.protocol import CollectionSpec, Index
 from storage_providers.providers._objects.entries import IndexKeys, new_token
 from storage_providers.providers._objects.keys import FolderLayout
 from storage_providers.providers.r2 import CloudflareR2Provider
 from storage_providers.testing.conformance import ManualClock
+from tests import copying
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.moto import MotoS3
 from tests.servers.r2 import moto_place
@@ -221,3 +223,34 @@ def test_delete_many(gate: Gate, indexed: bool) -> None:
 
     gate.cost(look)
     assert left == ["d01000"]
+
+
+# --- estimates ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("indexes", [0, len(INDEXES)])
+def test_what_a_copy_was_said_to_cost(gate: Gate, indexes: int) -> None:
+    """Requests of copying to and from here are as estimated, and those of every other work."""
+    if indexes:
+        gate.index()
+    documents = [document(number) for number in range(90)]
+    changed = [{**each, "status": "late", "n": each["n"] + 5_000} for each in documents]
+    size = {"indexes": indexes, "page_documents": 40, "batch_documents": 40}
+    for work, action in copying.works(documents, changed, **size):
+        counted = gate.cost(action)
+        said = gate.place.open().estimate(work)
+        assert sum(counted.values()) == said.requests - 1, work  # The declaration is known.
+        charged = copying.charges(said)
+        assert counted.get("GET", 0) == charged["Class B operations"] - 1
+        assert counted.get("PUT", 0) + counted.get("LIST", 0) == charged.get(
+            "Class A operations", 0
+        )
+
+
+def test_prices(gate: Gate) -> None:
+    """A million documents put are 4.50 $, read 0.36 $ and their listing, removed nothing."""
+    provider = gate.place.open()
+    assert provider.estimate(Workload(documents_created=1_000_000)).usd == pytest.approx(4.50)
+    read = provider.estimate(Workload(documents_read=1_000_000, page_documents=500))
+    assert read.usd == pytest.approx(0.36 + 2_000 * 4.5e-6, rel=1e-3)
+    assert provider.estimate(Workload(documents_deleted=1_000_000)).usd < 1e-6
