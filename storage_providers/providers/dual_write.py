@@ -136,9 +136,10 @@ class DualWriteProvider(Provider):
             settle=self._settle_doubts,
         )
         doubts: dict[Address, None] = {}
+        guard = self._membership.guard
         self._following: dict[Side, Following] = {
-            "source": Following(source, target, self.clock, doubts),
-            "target": Following(target, source, self.clock, doubts),
+            "source": Following(source, target, self.clock, doubts, guard),
+            "target": Following(target, source, self.clock, doubts, guard),
         }
         self._doubts = doubts
         self._mended_ms: int | None = None
@@ -248,7 +249,8 @@ class DualWriteProvider(Provider):
         """Bring what landed to where the migration is now, if it went on without this process."""
         named = [address_of(write) for write in batch]
         try:
-            state = await self._membership.confirm(grant)
+            doubt = self._following[grant.state.leader].doubt
+            state = await self._membership.confirm(grant, lambda: doubt(named))
             if state is None:
                 return
             following = self._following[state.leader]

@@ -16,7 +16,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from os import PathLike, fspath
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -38,6 +38,7 @@ from storage_providers.transfer._migration.comparing import Comparison, Differen
 from storage_providers.transfer._migration.copying import Backfill, Backfilled, Problem
 from storage_providers.transfer._migration.pair import Pair, Progress, Report, Step
 from storage_providers.transfer._migration.planning import (
+    DONE,
     CollectionPlan,
     MigrationPlan,
     SideCost,
@@ -68,6 +69,10 @@ __all__ = [
     "Step",
     "StepReport",
 ]
+
+
+ATTEMPTS: Final = 3
+"""How often `run` tries to cut over. Ours."""
 
 
 class MigrationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -332,8 +337,20 @@ class Migration:
                 await self.backfill(rate=rate)
                 await self._verified(repair=repair)
                 if cut_over:
-                    await self.cut_over()
+                    await self._cut_over_at_last(repair=repair)
         return await self.status()
+
+    async def _cut_over_at_last(self, *, repair: bool) -> None:
+        """Cut over; where writers came in between, compare once more and try again."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self.cut_over()
+            except MigrationError:
+                phase = (await self._pair.seen()).state.phase
+                if attempt == ATTEMPTS - 1 or phase != "dual":
+                    raise
+                await self._verified(repair=repair)
+        return None
 
     async def _verified(self, *, repair: bool) -> None:
         found = await self.verify(repair=repair)
@@ -507,7 +524,8 @@ class Migration:
                     raise MigrationError(
                         "the sides were not found alike since the target leads; verify first"
                     )
-                await change_phase(self._pair, seen, "done")
+                seen = await change_phase(self._pair, seen, "done")
+            await self._pair.states.tell_source(seen.state)
             with self._taking("clean-up") as found:
                 found["cleaned"] = cleaned = await self._emptied(self._pair.source)
             return cleaned
@@ -526,9 +544,12 @@ class Migration:
         return Cleaned(collections=len(names), documents=total)
 
     def _expect(self, seen: Seen, *phases: Phase) -> None:
-        if seen.state.phase not in phases:
+        phase = seen.state.phase
+        if phase == "done" and phase not in phases:
+            raise MigrationError(DONE)
+        if phase not in phases:
             raise MigrationError(
-                f"the migration is in the phase {seen.state.phase!r}, this step is for "
+                f"the migration is in the phase {phase!r}, this step is for "
                 f"{' or '.join(map(repr, phases))}"
             )
 

@@ -17,9 +17,6 @@ from typing import Any, TypeVar
 from storage_providers._clock import Clock
 from storage_providers.base import Provider
 from storage_providers.errors import (
-    ConflictError,
-    ItemNotFoundError,
-    MigrationError,
     OutcomeUnknownError,
     StorageError,
 )
@@ -302,13 +299,17 @@ async def migrate(world: World, process: Process, *, steps: int) -> None:
     migration = Migration(
         source=source, target=target, lease_seconds=LEASE_SECONDS, clock=world.clock
     )
+    reasons: list[str] = []
     for _ in range(steps):
-        with contextlib.suppress(MigrationError, ConflictError, ItemNotFoundError):
-            status = await migration.run()
+        try:
+            status = await migration.run(repair=True)
+        except StorageError as error:
+            reasons.append(str(error))
+        else:
             if status.phase == "target":
                 return
         await asyncio.sleep(1)
-    raise AssertionError("the migration never came to its end")
+    raise AssertionError("the migration never came to its end: " + "; ".join(reasons[-3:]))
 
 
 async def play(seed: int) -> World:
@@ -335,9 +336,7 @@ async def play(seed: int) -> World:
             stall = victim.stand_still(world.random.choice((1, 15, 40, 150, 400)))
             world.deaths.append(asyncio.create_task(stall))
         else:
-            asyncio.get_running_loop().call_later(
-                world.random.uniform(0, 60), lambda each=victim: _die(world, each)
-            )
+            asyncio.get_running_loop().call_later(world.random.uniform(0, 60), _die, world, victim)
     last = world.process()
     await last.start(migrate(world, last, steps=200))
     await asyncio.sleep(world.random.uniform(0, 60))

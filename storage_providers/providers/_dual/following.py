@@ -8,7 +8,7 @@ with; documents that were deleted are noted, and looked at once more before the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from storage_providers._clock import Clock
@@ -61,6 +61,7 @@ class Following:
         follower: The side that is brought there.
         clock: Makes the ids of notes.
         doubts: Documents that the follower may not have as the leader does.
+        guard: Called before the follower is written; raises if the leader may be another by now.
     """
 
     def __init__(
@@ -69,10 +70,12 @@ class Following:
         follower: Provider,
         clock: Clock,
         doubts: dict[Address, None] | None = None,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
         self.leader = leader
         self.follower = follower
         self._clock = clock
+        self._guard = guard
         self._versions: dict[Address, str | None] = {}
         self.doubts: dict[Address, None] = {} if doubts is None else doubts
 
@@ -194,6 +197,7 @@ class Following:
             return []
         met: list[Address] = []
         failure: StorageError | None = None
+        self._guard()
         results = await send(self.follower, list(writes.values()))
         for address, result in zip(writes, results, strict=True):
             self._versions.pop(address, None)
@@ -285,6 +289,7 @@ class Following:
     async def _clear(self, collection: str) -> None:
         for address in [each for each in self._versions if each.collection == collection]:
             del self._versions[address]
+        self._guard()
         await self.follower.write([Clear(collection)])
         # What others have put at both sides since then may be gone at the follower.
         ids = await ids_of(self.leader, collection)

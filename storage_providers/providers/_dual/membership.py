@@ -33,7 +33,7 @@ from storage_providers.providers._dual.state import (
     before_switching,
 )
 
-__all__ = ["LEASE_SECONDS", "SILENT_LEASES", "Grant", "Membership"]
+__all__ = ["LATE_LEASES", "LEASE_SECONDS", "SILENT_LEASES", "Grant", "Membership"]
 
 _LOGGER = logging.getLogger("storage_providers")
 
@@ -43,9 +43,12 @@ LEASE_SECONDS: Final = 10.0
 LATE_LEASES: Final = 2
 """A writer that could not renew its record for so many leases counts itself as not heard of."""
 
-SILENT_LEASES: Final = 3
+SILENT_LEASES: Final = 6
 """After so many leases without a beat, others count a writer as not heard of. More than
-`LATE_LEASES`, so that the writer always knows first."""
+`LATE_LEASES`, so that the writer always knows first, by as long as a request may be on its way."""
+
+SWITCH_LEASES: Final = 6
+"""After so many leases, writers that wait for a switch end it."""
 
 POLL_LEASES: Final = 0.05
 """How often a writer that waits for a switch looks, in leases."""
@@ -59,11 +62,12 @@ class Grant:
         lapses: How often the record had been late before.
     """
 
-    __slots__ = ("lapses", "state")
+    __slots__ = ("counts", "lapses", "state")
 
     def __init__(self, state: MigrationState, lapses: int) -> None:
         self.state = state
         self.lapses = lapses
+        self.counts = True
 
 
 class Membership:
@@ -159,9 +163,16 @@ class Membership:
         self._in_flight += 1
         self._at_rest.clear()
         self._is_used = True
+        grant = Grant(state, self._lapses)
         try:
-            yield Grant(state, self._lapses)
+            yield grant
         finally:
+            self._leave(grant)
+
+    def _leave(self, grant: Grant) -> None:
+        """Count a write as ended: nothing is sent for it any more."""
+        if grant.counts:
+            grant.counts = False
             self._in_flight -= 1
             if not self._in_flight:
                 self._at_rest.set()
@@ -183,7 +194,7 @@ class Membership:
                 await self._at_rest.wait()
                 await self._acknowledge()
                 continue
-            if waited > 2 * SILENT_LEASES:
+            if waited > 2 * SWITCH_LEASES:
                 raise TransportError(
                     "the leading side of the migration is changing, which takes longer than it "
                     "should; nothing was written, try again",
@@ -191,7 +202,7 @@ class Membership:
                 )
             await self._sleep(self._lease_ms / 1000 * POLL_LEASES)
             waited += POLL_LEASES
-            if await self.look() == state and waited > SILENT_LEASES:
+            if await self.look() == state and waited > SWITCH_LEASES:
                 await self._break_off()
 
     async def _break_off(self) -> None:
@@ -253,8 +264,24 @@ class Membership:
             await self._settle()
             await self._beat(active=True, epoch=state.epoch)
 
-    async def confirm(self, grant: Grant) -> MigrationState | None:
+    def guard(self) -> None:
+        """Check that nobody can have gone on without this process yet.
+
+        Raises:
+            TransportError: Its record is late; what it has read may be of the past.
+        """
+        known = self.known
+        if known is not None and known.phase == "done":
+            return
+        if not self._is_within(self._beaten_ms, LATE_LEASES):
+            raise TransportError("this process was not heard of for too long to go on")
+
+    async def confirm(self, grant: Grant, uncertain: Callable[[], None]) -> MigrationState | None:
         """Find out, before a write counts as done, whether the migration went on without it.
+
+        Args:
+            grant: The leave to write.
+            uncertain: Called if the leader is just changing: what was written is to be noted.
 
         Returns:
             `None`: it did not. Otherwise the state now, which may have changed meanwhile.
@@ -266,7 +293,12 @@ class Membership:
         state = await self._renew()
         if self._lapses == grant.lapses or state.epoch == grant.state.epoch:
             return None
+        if state.phase == "switching":
+            # Whoever switches may be waiting for this very write.
+            uncertain()
+            self._leave(grant)
         while state.phase == "switching":
+            await self._acknowledge()
             await self._sleep(self._lease_ms / 1000 * POLL_LEASES)
             state = await self.look()
         return state

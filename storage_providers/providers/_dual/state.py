@@ -20,7 +20,7 @@ from storage_providers.errors import (
     StorageError,
     TransportError,
 )
-from storage_providers.protocol import IF_ABSENT, Address, Condition, IfVersion, Item, Put
+from storage_providers.protocol import ANY, IF_ABSENT, Address, Condition, IfVersion, Item, Put
 
 __all__ = [
     "OWN",
@@ -253,6 +253,10 @@ class StateStore:
             except ConflictError:
                 continue
         return await self.read()
+
+    async def tell_source(self, state: MigrationState) -> None:
+        """Leave at the source, too, that the migration is done."""
+        await self._put("source", state, ANY)
 
     async def _put(self, side: Side, state: MigrationState, condition: Condition) -> str:
         fields = {name: getattr(state, name) for name in MigrationState.__struct_fields__}

@@ -66,6 +66,7 @@ class Pair:
         self.sleep = sleep
         self.states = StateStore(source, target, self.clock)
         self.is_watched = report is not None
+        self.guard: Callable[[], None] = lambda: None
         self.tell: Report = report or (lambda progress: None)
 
     async def seen(self) -> Seen:
@@ -82,7 +83,8 @@ class Pair:
 
     def following(self, state: MigrationState) -> Following:
         """What brings the follower to where the leader is."""
-        return Following(self.side(state.leader), self.side(state.follower), self.clock)
+        leader, follower = self.side(state.leader), self.side(state.follower)
+        return Following(leader, follower, self.clock, guard=self.guard)
 
     @property
     def staleness_seconds(self) -> float:

@@ -15,13 +15,19 @@ from storage_providers.providers._dual.state import MigrationState, Phase, Side,
 from storage_providers.transfer._migration.copying import MAX_PAGE, PAGE_BYTES
 from storage_providers.transfer._migration.pair import Pair
 
-__all__ = ["CollectionPlan", "MigrationPlan", "SideCost", "counts_of", "plan"]
+__all__ = ["DONE", "CollectionPlan", "MigrationPlan", "SideCost", "counts_of", "plan"]
 
 SAMPLE: Final = 100
 """Documents of each collection that are looked at to estimate its size."""
 
 QUESTIONS: Final = 50
 """Collections counted in one call."""
+
+
+DONE: Final = (
+    "the migration from this source to this target is done; to go back, name the sides the other "
+    "way round"
+)
 
 
 class CollectionPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -179,10 +185,7 @@ def _obstacles(
 ) -> list[str]:
     found: list[str] = []
     if state.phase == "done":
-        found.append(
-            "a migration from this source to this target is done; to go back, name the sides the "
-            "other way round"
-        )
+        found.append(DONE)
     full = [each for each in collections if each.there]
     if state.phase == "source" and full and not begun:
         count = sum(each.there for each in full)

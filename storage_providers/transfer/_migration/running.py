@@ -17,7 +17,7 @@ import msgspec
 from storage_providers.base import Provider
 from storage_providers.errors import ConflictError, MigrationError, StorageError
 from storage_providers.protocol import IF_ABSENT, Address, IfVersion, Item, Put
-from storage_providers.providers._dual.membership import SILENT_LEASES
+from storage_providers.providers._dual.membership import LATE_LEASES, SILENT_LEASES
 from storage_providers.providers._dual.state import OWN
 from storage_providers.transfer._migration.pair import Pair
 
@@ -95,6 +95,7 @@ class Run:
         self._version: str | None = None
         self._lock = asyncio.Lock()
         self._failure: StorageError | None = None
+        self._beaten_ms = 0
         self._home: Provider = pair.source
         self.record = RunRecord()
 
@@ -106,6 +107,7 @@ class Run:
             MigrationError: Another one is at it.
         """
         await self._take()
+        self._pair.guard = self._guard
         beating = asyncio.create_task(self._beat_on())
         try:
             yield self
@@ -115,6 +117,17 @@ class Run:
                 await beating
             with contextlib.suppress(StorageError):
                 await self.keep(runner=None)
+
+    def _guard(self) -> None:
+        """Check that nobody can have taken over yet."""
+        passed_ms = self._pair.clock.now_ms() - self._beaten_ms
+        if self._failure is not None:
+            raise self._failure
+        if not 0 <= passed_ms < LATE_LEASES * self._pair.lease_seconds * 1000:
+            raise MigrationError(
+                f"this run has not been heard of for {passed_ms / 1000:.1f} s, so another may have "
+                "taken over; go on with resume"
+            )
 
     async def load(self) -> RunRecord:
         """Read the record, without being the runner."""
@@ -154,6 +167,7 @@ class Run:
             if self._failure is not None:
                 raise self._failure
             record = msgspec.structs.replace(self.record, beat=self.record.beat + 1, **changes)
+            sent_ms = self._pair.clock.now_ms()
             condition = IF_ABSENT if self._version is None else IfVersion(self._version)
             put = Put(OWN, msgspec.to_builtins(record), condition)
             try:
@@ -162,7 +176,7 @@ class Run:
                 self._failure = MigrationError("another process took this migration over")
                 raise self._failure from error
             assert item is not None
-            self.record, self._version = record, item.version
+            self.record, self._version, self._beaten_ms = record, item.version, sent_ms
 
     async def moved(self) -> None:
         """Take the record along, after the home has moved."""
@@ -172,7 +186,7 @@ class Run:
 
     async def _beat_on(self) -> None:
         while True:
-            await self._pair.sleep(self._pair.lease_seconds)
+            await self._pair.sleep(self._pair.lease_seconds / 2)
             try:
                 await self.keep()
             except MigrationError:
