@@ -407,6 +407,7 @@ class Migration:
             self._pair.tell(Progress(step="dual-write", detail="waiting for writers"))
             with self._taking("dual-write"):
                 await change_phase(self._pair, seen, "dual")
+                await self._run.moved()
                 await self._pair.sleep(self._pair.staleness_seconds)
 
     async def backfill(self, *, rate: float | None = None) -> Backfilled:

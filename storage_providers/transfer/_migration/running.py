@@ -18,7 +18,7 @@ from storage_providers.base import Provider
 from storage_providers.errors import ConflictError, MigrationError, StorageError
 from storage_providers.protocol import IF_ABSENT, Address, IfVersion, Item, Put
 from storage_providers.providers._dual.membership import LATE_LEASES, SILENT_LEASES
-from storage_providers.providers._dual.state import OWN
+from storage_providers.providers._dual.state import OWN, MigrationState
 from storage_providers.transfer._migration.pair import Pair
 
 __all__ = ["Position", "Run", "RunRecord", "Verified"]
@@ -67,6 +67,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     Attributes:
         id: Always `run`.
+        migration: The migration it belongs to; empty: one that is to begin.
         runner: Who is at it; `None`: nobody.
         beat: Grows while a runner is at it.
         backup: The archive that was made before anything moved.
@@ -75,6 +76,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
     id: str = RUN_ID
+    migration: str = ""
     runner: str | None = None
     beat: int = 0
     backup: str | None = None
@@ -131,12 +133,14 @@ class Run:
 
     async def load(self) -> RunRecord:
         """Read the record, without being the runner."""
-        item = await self._find()
+        state = (await self._pair.seen()).state
+        item = await self._find(state)
         self.record = RunRecord() if item is None else item.decode(RunRecord)
+        if self.record.migration not in ("", state.migration):
+            self.record = RunRecord()  # Of an earlier migration, which is over.
         return self.record
 
-    async def _find(self) -> Item | None:
-        state = (await self._pair.seen()).state
+    async def _find(self, state: MigrationState) -> Item | None:
         self._home = self._pair.home(state)
         (item,) = await self._home.read([Address(OWN, RUN_ID)])
         self._version = None if item is None else item.version
@@ -179,10 +183,11 @@ class Run:
             self.record, self._version, self._beaten_ms = record, item.version, sent_ms
 
     async def moved(self) -> None:
-        """Take the record along, after the home has moved."""
+        """Take the record along, after the migration began or its home has moved."""
         async with self._lock:
-            await self._find()
-        await self.keep()
+            state = (await self._pair.seen()).state
+            await self._find(state)
+        await self.keep(migration=state.migration)
 
     async def _beat_on(self) -> None:
         while True:
