@@ -136,10 +136,9 @@ class DualWriteProvider(Provider):
             settle=self._settle_doubts,
         )
         doubts: dict[Address, None] = {}
-        guard = self._membership.guard
         self._following: dict[Side, Following] = {
-            "source": Following(source, target, self.clock, doubts, guard),
-            "target": Following(target, source, self.clock, doubts, guard),
+            "source": Following(source, target, self.clock, doubts),
+            "target": Following(target, source, self.clock, doubts),
         }
         self._doubts = doubts
         self._mended_ms: int | None = None
@@ -220,7 +219,7 @@ class DualWriteProvider(Provider):
         async with self._membership.writing() as grant:
             leader, label = grant.state.leader, LABELS[grant.state.leader]
             sent = [to_side(write, label) for write in batch]
-            following = self._following[leader]
+            following = self._under(grant)
             write = following.write if grant.state.follows else following.lead
             with _of_side(leader):
                 results = await write(sent)
@@ -248,15 +247,16 @@ class DualWriteProvider(Provider):
     async def _confirm(self, grant: Grant, batch: Sequence[Write], results: Results) -> None:
         """Bring what landed to where the migration is now, if it went on without this process."""
         named = [address_of(write) for write in batch]
+        was = grant.state.leader
         try:
-            doubt = self._following[grant.state.leader].doubt
-            state = await self._membership.confirm(grant, lambda: doubt(named))
-            if state is None:
+            doubt = self._following[was].doubt
+            now = await self._membership.confirm(grant, lambda: doubt(named))
+            if now is None:
                 return
-            following = self._following[state.leader]
-            if state.follows or state.leader != grant.state.leader:
+            following = self._under(now)
+            if now.state.follows or now.state.leader != was:
                 await following.bring_anew(named)
-            if state.leader == grant.state.leader:
+            if now.state.leader == was:
                 return
             there = await results_of(following.leader, [each for each in named if each.id])
         except StorageError as error:
@@ -266,7 +266,12 @@ class DualWriteProvider(Provider):
             return
         for position, (address, result) in enumerate(zip(named, results, strict=True)):
             if not isinstance(result, StorageError):
-                results[position] = _as_now(result, there.get(address), LABELS[state.leader])
+                results[position] = _as_now(result, there.get(address), LABELS[now.state.leader])
+
+    def _under(self, grant: Grant) -> Following:
+        """What brings the follower on, as long as a grant holds."""
+        membership = self._membership
+        return self._following[grant.state.leader].under(lambda: membership.guard(grant))
 
     async def _mend(self, following: Following) -> None:
         """Try to bring over what the follower did not take."""

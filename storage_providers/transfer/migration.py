@@ -50,6 +50,7 @@ from storage_providers.transfer._migration.switching import (
     break_off,
     change_phase,
     switch_leader,
+    writers_heard,
 )
 from storage_providers.transfer.archive import ArchiveManifest, export_archive
 
@@ -429,6 +430,8 @@ class Migration:
             if position is not None and position.begun == seen.state.begun and position.complete:
                 return Backfilled()
             with self._taking("backfill") as found:
+                # An earlier runner may have died before every writer wrote to both sides.
+                await writers_heard(self._pair, seen, acknowledged=True)
                 names = await self._pair.source.collections()
                 total = await self._total(self._pair.source, names)
                 copy = Backfill(self._pair, self._run, seen.state, names, total=total, rate=rate)
@@ -525,8 +528,8 @@ class Migration:
                     raise MigrationError(
                         "the sides were not found alike since the target leads; verify first"
                     )
-                seen = await change_phase(self._pair, seen, "done")
-            await self._pair.states.tell_source(seen.state)
+                await change_phase(self._pair, seen, "done")
+            await self._pair.states.tell_source((await self._pair.seen()).state)
             with self._taking("clean-up") as found:
                 found["cleaned"] = cleaned = await self._emptied(self._pair.source)
             return cleaned

@@ -9,6 +9,7 @@ with; documents that were deleted are noted, and looked at once more before the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from typing import Final
 
 from storage_providers._clock import Clock
@@ -61,7 +62,6 @@ class Following:
         follower: The side that is brought there.
         clock: Makes the ids of notes.
         doubts: Documents that the follower may not have as the leader does.
-        guard: Called before the follower is written; raises if the leader may be another by now.
     """
 
     def __init__(
@@ -70,14 +70,23 @@ class Following:
         follower: Provider,
         clock: Clock,
         doubts: dict[Address, None] | None = None,
-        guard: Callable[[], None] = lambda: None,
     ) -> None:
         self.leader = leader
         self.follower = follower
         self._clock = clock
-        self._guard = guard
+        self._guard: Callable[[], None] = lambda: None
         self._versions: dict[Address, str | None] = {}
         self.doubts: dict[Address, None] = {} if doubts is None else doubts
+
+    def under(self, guard: Callable[[], None]) -> Following:
+        """The same, with a check before the follower is written.
+
+        Args:
+            guard: Raises if another may lead by now, so that what was read is of the past.
+        """
+        other = copy(self)
+        other._guard = guard
+        return other
 
     # --- writing to both -----------------------------------------------------------------------
 

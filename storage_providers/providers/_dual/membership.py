@@ -67,7 +67,7 @@ class Grant:
     def __init__(self, state: MigrationState, lapses: int) -> None:
         self.state = state
         self.lapses = lapses
-        self.counts = True
+        self.counts = False
 
 
 class Membership:
@@ -106,6 +106,7 @@ class Membership:
             lease_seconds=lease_seconds,
         )
         self._beaten_ms = 0
+        self._renewed_ms: int | None = None
         self._lapses = 0
         self._lock = asyncio.Lock()
         self._in_flight = 0
@@ -159,15 +160,19 @@ class Membership:
             UnsupportedOperationError: Writes are not taken in this phase, on these sides.
             TransportError: The leader is changing, which takes longer than it should.
         """
-        state = await self._admitted()
-        self._in_flight += 1
-        self._at_rest.clear()
-        self._is_used = True
-        grant = Grant(state, self._lapses)
+        grant = Grant(await self._admitted(), self._lapses)
+        self._enter(grant)
         try:
             yield grant
         finally:
             self._leave(grant)
+
+    def _enter(self, grant: Grant) -> None:
+        """Count a write as under way, with no await since its state was known to be the last."""
+        grant.counts = True
+        self._in_flight += 1
+        self._at_rest.clear()
+        self._is_used = True
 
     def _leave(self, grant: Grant) -> None:
         """Count a write as ended: nothing is sent for it any more."""
@@ -218,7 +223,8 @@ class Membership:
         state = self.known
         if state is not None and state.phase == "done":
             return state
-        if state is not None and self._writer.active and self._is_within(self._beaten_ms):
+        renewed_ms = self._renewed_ms
+        if state is not None and renewed_ms is not None and self._is_within(renewed_ms):
             return state
         return await self._renew()
 
@@ -229,13 +235,14 @@ class Membership:
             for _ in range(3):
                 if not state.takes_writes or state.phase == "done":
                     return await self.look()
-                home = state.home
+                home, sent_ms = state.home, self._clock.now_ms()
                 if self._writer.epoch < 0:
                     await self._beat(active=True, epoch=state.epoch)
                 else:
                     await self._beat(active=True)
                 state = await self.look()
                 if state.home == home:
+                    self._renewed_ms = sent_ms
                     break
         self._keep_beating()
         return state
@@ -264,19 +271,19 @@ class Membership:
             await self._settle()
             await self._beat(active=True, epoch=state.epoch)
 
-    def guard(self) -> None:
-        """Check that nobody can have gone on without this process yet.
+    def guard(self, grant: Grant) -> None:
+        """Check that nobody can have gone on without this process since a grant was given.
 
         Raises:
-            TransportError: Its record is late; what it has read may be of the past.
+            TransportError: Its record was late; what was read under the grant may be of the past.
         """
-        known = self.known
-        if known is not None and known.phase == "done":
-            return
-        if not self._is_within(self._beaten_ms, LATE_LEASES):
+        if grant.state.phase != "done" and not self._is_in_time(grant):
             raise TransportError("this process was not heard of for too long to go on")
 
-    async def confirm(self, grant: Grant, uncertain: Callable[[], None]) -> MigrationState | None:
+    def _is_in_time(self, grant: Grant) -> bool:
+        return self._lapses == grant.lapses and self._is_within(self._beaten_ms, LATE_LEASES)
+
+    async def confirm(self, grant: Grant, uncertain: Callable[[], None]) -> Grant | None:
         """Find out, before a write counts as done, whether the migration went on without it.
 
         Args:
@@ -284,11 +291,9 @@ class Membership:
             uncertain: Called if the leader is just changing: what was written is to be noted.
 
         Returns:
-            `None`: it did not. Otherwise the state now, which may have changed meanwhile.
+            `None`: it did not. Otherwise leave to go on by the state that is now.
         """
-        if grant.state.phase == "done":
-            return None
-        if self._lapses == grant.lapses and self._is_within(self._beaten_ms, LATE_LEASES):
+        if grant.state.phase == "done" or self._is_in_time(grant):
             return None
         state = await self._renew()
         if self._lapses == grant.lapses or state.epoch == grant.state.epoch:
@@ -297,11 +302,12 @@ class Membership:
             # Whoever switches may be waiting for this very write.
             uncertain()
             self._leave(grant)
-        while state.phase == "switching":
-            await self._acknowledge()
-            await self._sleep(self._lease_ms / 1000 * POLL_LEASES)
-            state = await self.look()
-        return state
+            while state.phase == "switching":
+                await self._acknowledge()
+                await self._sleep(self._lease_ms / 1000 * POLL_LEASES)
+                state = await self.look()
+            self._enter(grant)
+        return Grant(state, self._lapses)
 
     # --- in the background ---------------------------------------------------------------------
 
@@ -336,6 +342,7 @@ class Membership:
                 return False
             # Whoever wants to write from here on renews the record first, after this.
             self._writer = msgspec.structs.replace(self._writer, active=False)
+            self._renewed_ms = None
             await self._settle()
             state = await self.look()
             await self._beat(active=False, epoch=state.epoch)

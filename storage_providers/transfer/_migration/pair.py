@@ -84,7 +84,7 @@ class Pair:
     def following(self, state: MigrationState) -> Following:
         """What brings the follower to where the leader is."""
         leader, follower = self.side(state.leader), self.side(state.follower)
-        return Following(leader, follower, self.clock, guard=self.guard)
+        return Following(leader, follower, self.clock).under(self.guard)
 
     @property
     def staleness_seconds(self) -> float:
