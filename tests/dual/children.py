@@ -123,22 +123,24 @@ async def _write_once(pair: DualWriteProvider, who: str, turn: int, chance: rand
     is_shared = turn % 2 == 0
     try:
         if is_shared:
-            await pair.modify_item("things", shared, _one_more, deadline_seconds=60)
+            token = f"{who}-{turn}"
+            await pair.modify_item(
+                "things",
+                shared,
+                lambda found: {**found, "by": [*found["by"], token]},
+                deadline_seconds=60,
+            )
         elif chance.random() < 0.3:
             await pair.delete_item("things", own)
             turn = 0
         else:
             await pair.put_item("things", {"id": own, "turn": turn})
     except OutcomeUnknownError:
-        tell("maybe", shared if is_shared else own, turn)
+        tell("maybe", shared if is_shared else own, turn, who)
     except (VersionMismatchError, ItemNotFoundError, StorageError) as error:
         tell("failed", type(error).__name__, str(error))
     else:
-        tell("done", shared if is_shared else own, turn)
-
-
-def _one_more(document: dict[str, Any]) -> dict[str, Any]:
-    return {**document, "count": document["count"] + 1}
+        tell("done", shared if is_shared else own, turn, who)
 
 
 async def migrate(arguments: dict[str, Any]) -> None:

@@ -270,6 +270,8 @@ class Membership:
                 return
             await self._settle()
             await self._beat(active=True, epoch=state.epoch)
+            # Where the record is new, the state is looked at after it once more.
+            self._renewed_ms = None
 
     def guard(self, grant: Grant) -> None:
         """Check that nobody can have gone on without this process since a grant was given.

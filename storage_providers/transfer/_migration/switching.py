@@ -143,19 +143,21 @@ async def writers_heard(pair: Pair, seen: Seen, *, acknowledged: bool) -> Silent
     """
     beats: dict[str, tuple[int, int]] = {}
     while True:
-        now_ms = pair.clock.now_ms()
+        asked_ms = pair.clock.now_ms()
         waiting: list[Writer] = []
         silent: set[tuple[str, int]] = set()
-        for writer in await writers_of(pair.home(seen.state)):
-            beat, since_ms = beats.get(writer.id, (writer.beat, now_ms))
+        writers = await writers_of(pair.home(seen.state))
+        answered_ms = pair.clock.now_ms()
+        for writer in writers:
+            beat, since_ms = beats.get(writer.id, (writer.beat, answered_ms))
             heard = writer.epoch >= seen.state.epoch if acknowledged else writer.beat != beat
             if heard or not writer.active:
                 continue
             if writer.beat != beat:
-                since_ms = now_ms
+                since_ms = answered_ms
             beats[writer.id] = (writer.beat if acknowledged else beat, since_ms)
             patience = SILENT_LEASES * max(writer.lease_seconds, pair.lease_seconds)
-            if now_ms - since_ms >= patience * 1000:
+            if asked_ms - since_ms >= patience * 1000:
                 silent.add((writer.id, writer.beat))
             else:
                 waiting.append(writer)
