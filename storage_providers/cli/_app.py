@@ -12,6 +12,7 @@ from storage_providers.cli import (
     _declare,
     _doctor,
     _edit,
+    _erase,
     _indexes,
     _items,
     _listing,
@@ -61,5 +62,9 @@ def options(
     context.obj = (url, debug)
 
 
-for group in (_listing, _items, _edit, _declare, _transfer, _doctor, _provision, _indexes, _d1):
+for group in (
+    *(_listing, _items, _edit, _declare),
+    *(_transfer, _erase),
+    *(_doctor, _provision, _indexes, _d1),
+):
     group.register(app)
