@@ -16,6 +16,7 @@ from storage_providers.cli import (
     _indexes,
     _items,
     _listing,
+    _migrate_group,
     _provision,
     _transfer,
 )
@@ -64,7 +65,7 @@ def options(
 
 for group in (
     *(_listing, _items, _edit, _declare),
-    *(_transfer, _erase),
+    *(_transfer, _erase, _migrate_group),
     *(_doctor, _provision, _indexes, _d1),
 ):
     group.register(app)

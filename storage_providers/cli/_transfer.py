@@ -12,9 +12,11 @@ import msgspec
 import typer
 
 from storage_providers.cli._errors import ExitCode, UsageError
+from storage_providers.cli._legacy import import_with_progress
 from storage_providers.cli._options import ScopeOption
 from storage_providers.cli._output import emit, print_rows
 from storage_providers.cli._progress import progress_bar
+from storage_providers.cli._reports import print_import
 from storage_providers.cli._session import Session, command
 from storage_providers.protocol import ImportReport, JsonObject, Query
 
@@ -99,10 +101,12 @@ async def import_(
         ),
     ],
     kind: Annotated[
-        Kind | None,
+        str | None,
         typer.Option(
             "--from",
-            help="What it is. Without it: a file is an archive, a folder is valet data.",
+            metavar="KIND",
+            help="What it is: archive, or a kind of legacy data: valet. Without it, it is "
+            "recognised.",
             show_default=False,
         ),
     ] = None,
@@ -146,18 +150,24 @@ async def import_(
     Doing it again changes nothing. What can't be read is named, and the rest is imported.
     """
     _check_exists(path)
-    kind = kind or (Kind.VALET if path.is_dir() else Kind.ARCHIVE)
+    is_archive = kind == Kind.ARCHIVE or (kind is None and _looks_like_an_archive(path))
     selection = _selection(collection, exclude, scope, into)
-    if kind is not Kind.ARCHIVE and (mode or selection is not None):
+    if not is_archive and (mode or selection is not None):
         raise UsageError("--mode, --collection, --scope, --into and --exclude are for archives")
     async with session.open(create=True, dry_run=dry_run) as provider:
-        if kind is Kind.ARCHIVE:
+        if is_archive:
             report = await _import_archive(
                 provider, path, (mode or Mode.CREATE_ONLY).value, selection, dry_run
             )
         else:
-            report = await _import_valet(provider, path, dry_run)
-    _print_report(session, report, as_json)
+            report = await import_with_progress(provider, path, kind, dry_run)
+    print_import(session, report, as_json)
+
+
+def _looks_like_an_archive(path: Path) -> bool:
+    from storage_providers.transfer.legacy import fitting_kinds
+
+    return path.is_file() and not fitting_kinds(path)
 
 
 def _selection(
@@ -198,43 +208,6 @@ async def _import_archive(
             dry_run=dry_run,
             on_progress=on_progress,
         )
-
-
-async def _import_valet(provider: Provider, path: Path, dry_run: bool) -> ImportReport:
-    from storage_providers.transfer.legacy.valet import ValetFolder
-    from storage_providers.valet import declare_all
-
-    with progress_bar("importing") as on_progress:
-        report = await provider.migrate_legacy_data(
-            ValetFolder(path), dry_run=dry_run, on_progress=on_progress
-        )
-    if not dry_run:
-        await declare_all(provider, keep_existing=True)
-    return report
-
-
-def _print_report(session: Session, report: ImportReport, as_json: bool) -> None:
-    if as_json:
-        emit(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
-    else:
-        names = sorted({*report.created, *report.updated, *report.unchanged, *report.kept})
-        rows: list[JsonObject] = [
-            {
-                "collection": name,
-                "created": report.created.get(name, 0),
-                "updated": report.updated.get(name, 0),
-                "unchanged": report.unchanged.get(name, 0),
-                "kept": report.kept.get(name, 0),
-            }
-            for name in names
-        ]
-        print_rows(rows, session.note)
-    for problem in report.problems:
-        session.fail(ExitCode.DAMAGED, f"{problem.origin}: {problem.reason}")
-    if report.dry_run:
-        session.note("dry run: nothing was written")
-    elif not (report.created or report.updated):
-        session.note("nothing was changed: everything is there already")
 
 
 # --- export and verify -------------------------------------------------------------------------
