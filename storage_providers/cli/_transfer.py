@@ -253,6 +253,9 @@ async def export(
     selection = _selection(collections, exclude, scope)
     async with session.open() as provider:
         names = await chosen_collections(provider, selection)
+        if selection is not None and not names:
+            session.fail(ExitCode.NOT_FOUND, "nothing fits the selection; no archive was written")
+            return
         pages = await provider.query([Query(name, limit=0, total=True) for name in names])
         total = sum(page.total or 0 for page in pages)
         with progress_bar("exporting", total) as on_progress:

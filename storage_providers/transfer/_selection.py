@@ -60,11 +60,17 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def renamed(self, collection: str) -> str:
-        """The name that one of the collections comes out under."""
+        """The name that one of the collections comes out under.
+
+        Raises:
+            InvalidArgumentError: It would be too long.
+        """
         if self.into is None or self.scope is None:
             return collection
         inside = collection.removeprefix(f"{self.scope}/")
-        return f"{self.into}/{inside}" if self.into else inside
+        name = f"{self.into}/{inside}" if self.into else inside
+        check_collection(name)
+        return name
 
 
 Selected: TypeAlias = "Iterable[str] | Selection | None"

@@ -83,6 +83,9 @@ def test_one_user_there_and_back(cli: Cli, tmp_path: Path) -> None:
     )
     assert "name that with scope" in cli("import", str(whole), "--into", "x", code=2).err
     cli("export", str(tmp_path / "v"), "--as", "valet", "--scope", "user-7", code=2)
+    nobody = tmp_path / "nobody.zip"
+    assert "no archive was written" in cli("export", str(nobody), "--scope", "user-9", code=3).err
+    assert not nobody.exists()
 
 
 def test_erasing_one_user(cli: Cli) -> None:

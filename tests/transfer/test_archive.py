@@ -222,6 +222,7 @@ def test_one_scope_can_be_restored(tmp_path: Path, part: Selection, restored: se
         (Selection(scope="user-9"), "nothing of that is selected"),
         (Selection(scope="../user-7"), "scope"),
         (Selection(scope="user-7", into="a//b"), "scope"),
+        (Selection(scope="user-7", into="u" * 257), "limit here is 256"),
         (Selection(into="user-8"), "name that with scope"),
         (Selection(scope="user-7", collections=("todos",)), "not in the scope 'user-7'"),
         ([".declarations"], "the SDK's own"),
@@ -301,6 +302,43 @@ def test_an_unreadable_document_is_named_and_in_nobodys_way(tmp_path: Path) -> N
         assert "todos/x" in report.problems[0].reason
 
     asyncio.run(check())
+
+
+KILLED_IMPORT = """
+import asyncio, os, signal, sys
+from storage_providers.providers.sqlite import SQLiteProvider
+from storage_providers.transfer.archive import import_archive
+
+async def main():
+    async with SQLiteProvider(sys.argv[2]) as provider:
+        die = lambda done: os.kill(os.getpid(), signal.SIGKILL)
+        await import_archive(provider, sys.argv[1], on_progress=die)
+
+asyncio.run(main())
+"""
+
+
+def test_a_killed_import_goes_on(tmp_path: Path) -> None:
+    """What a killed import brought in is unchanged for the next, which brings in the rest."""
+    archive, path = tmp_path / "a.zip", tmp_path / "b.db"
+
+    async def make() -> None:
+        async with InMemoryProvider() as provider:
+            await provider.put_items("todos", [{"id": f"{n}"} for n in range(1_300)])
+            await export_archive(provider, archive)
+
+    async def again() -> None:
+        async with SQLiteProvider(path) as provider:
+            report = await import_archive(provider, archive)
+            assert report.unchanged["todos"] >= 500
+            assert report.unchanged["todos"] + report.created["todos"] == 1_300
+
+    asyncio.run(make())
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED_IMPORT, str(archive), str(path)], check=False
+    )
+    assert child.returncode == -signal.SIGKILL
+    asyncio.run(again())
 
 
 # --- the file ----------------------------------------------------------------------------------
