@@ -543,6 +543,12 @@ class Committer:
                 f"the index {self._layout.index} keeps bytes of what was removed until they are "
                 "overwritten; it may be deleted at any time, and is made anew"
             ]
+            remains += [
+                f"{note} keeps the whole name of a folder whose name was too long; delete it if "
+                "nothing else is called so"
+                for note in self._layout.folder_notes(collection)
+                if os.path.exists(note)
+            ]
             with suppress(FileNotFoundError), os.scandir(folder) as entries:
                 others = sum(entry.is_file() for entry in entries)
                 if others:

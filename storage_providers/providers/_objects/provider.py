@@ -364,8 +364,10 @@ class ObjectProvider(Provider):
             )
         if self.store.limits.staleness_seconds:
             remains.append(
-                f"{self.store.limits.service} may go on answering with what was removed for "
-                f"{self.store.limits.staleness_seconds:.0f} s or more"
+                f"answers of {self.store.limits.service} may be "
+                f"{self.store.limits.staleness_seconds:.0f} s old or more: what was removed may "
+                "still be seen, and what was written just before may not have been; erase again "
+                "after that"
             )
         return remains
 
