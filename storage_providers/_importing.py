@@ -86,6 +86,10 @@ class Importer:
         report: Receives the counts and problems; its `dry_run` says whether nothing is written.
         mode: What becomes of documents that exist.
         on_progress: Told after each batch how many documents were dealt with so far.
+
+    Attributes:
+        report: As given.
+        mode: As given.
     """
 
     def __init__(
@@ -97,8 +101,8 @@ class Importer:
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         self.report = report
+        self.mode: ImportMode = mode
         self._provider = provider
-        self._mode = mode
         self._on_progress = on_progress
         self._batch: dict[Address, Candidate] = {}
         self._batch_bytes = 0
@@ -225,10 +229,10 @@ class Importer:
             return "created"
         if _same(candidate, item):
             return "unchanged"
-        if self._mode == "overwrite":
+        if self.mode == "overwrite":
             return "updated"
         newer = (
-            self._mode == "newest-wins"
+            self.mode == "newest-wins"
             and candidate.dated
             and _updated_ms(candidate.put.document) > _updated_ms(item.document)
         )

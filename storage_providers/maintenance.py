@@ -15,6 +15,7 @@ import msgspec
 __all__ = [
     "Check",
     "Checkable",
+    "Erasable",
     "IndexStatus",
     "Indexing",
     "Provision",
@@ -163,6 +164,27 @@ class Transient(Protocol):
 
         Args:
             collection: Its name, which begins with a dot.
+        """
+        ...
+
+
+@runtime_checkable
+class Erasable(Protocol):
+    """A provider that keeps more of a collection than its documents, and can remove that too."""
+
+    async def erase(self, collection: str) -> list[str]:
+        """Remove a collection for good: documents, declaration, and all that is kept beside them.
+
+        Nobody may be writing to it. Safe to repeat; what was done before a failure stays done.
+
+        Args:
+            collection: Name of the collection, with its scope.
+
+        Returns:
+            Where something of it may remain all the same, and how that goes: a sentence each.
+
+        Raises:
+            StorageError: Something could not be removed; do it again.
         """
         ...
 

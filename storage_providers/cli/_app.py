@@ -12,9 +12,11 @@ from storage_providers.cli import (
     _declare,
     _doctor,
     _edit,
+    _erase,
     _indexes,
     _items,
     _listing,
+    _migrate_group,
     _provision,
     _transfer,
 )
@@ -61,5 +63,9 @@ def options(
     context.obj = (url, debug)
 
 
-for group in (_listing, _items, _edit, _declare, _transfer, _doctor, _provision, _indexes, _d1):
+for group in (
+    *(_listing, _items, _edit, _declare),
+    *(_transfer, _erase, _migrate_group),
+    *(_doctor, _provision, _indexes, _d1),
+):
     group.register(app)

@@ -11,10 +11,10 @@ from storage_providers.cli._errors import UsageError
 from storage_providers.cli._indexes import indexing
 from storage_providers.cli._options import CollectionArgument
 from storage_providers.cli._output import emit
-from storage_providers.cli._place import stored_name
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._session import Session, command
 from storage_providers.cli._text import indented_json
+from storage_providers.layers import stored_name
 from storage_providers.maintenance import IndexStatus
 from storage_providers.protocol import CollectionSpec, Index
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import msgspec
 
 from storage_providers.cli._output import emit
-from storage_providers.cli._place import stored_name
-from storage_providers.layers import below_layers
+from storage_providers.layers import below_layers, stored_name
 from storage_providers.protocol import JsonObject, Page, Query
 
 if TYPE_CHECKING:

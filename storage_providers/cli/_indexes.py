@@ -9,11 +9,10 @@ import msgspec
 import typer
 
 from storage_providers.cli._output import emit, print_rows
-from storage_providers.cli._place import stored_name
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._session import Session, command
 from storage_providers.errors import UnsupportedOperationError
-from storage_providers.layers import below_layers
+from storage_providers.layers import below_layers, stored_name
 from storage_providers.maintenance import Indexing
 from storage_providers.protocol import JsonObject, Query
 

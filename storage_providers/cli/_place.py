@@ -1,4 +1,4 @@
-"""What stands below layers, under which names, and whether its place is there."""
+"""Whether the place of a provider is there."""
 
 from __future__ import annotations
 
@@ -6,26 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage_providers.layers import Layer, Scope, below_layers
+from storage_providers.layers import below_layers
 
 if TYPE_CHECKING:
     from storage_providers.base import Provider
 
-__all__ = ["missing_path", "nearest_folder", "stored_name"]
-
-
-def stored_name(provider: Provider, collection: str) -> str:
-    """The name of a collection below layers.
-
-    Args:
-        provider: The outermost layer, or the provider itself.
-        collection: The name as it is known there.
-    """
-    while isinstance(provider, Layer):
-        if isinstance(provider, Scope):
-            collection = provider._prefix + collection
-        provider = provider.inner
-    return collection
+__all__ = ["missing_path", "nearest_folder"]
 
 
 def missing_path(provider: Provider) -> str | None:

@@ -12,14 +12,17 @@ import msgspec
 import typer
 
 from storage_providers.cli._errors import ExitCode, UsageError
+from storage_providers.cli._legacy import import_with_progress
+from storage_providers.cli._options import ScopeOption
 from storage_providers.cli._output import emit, print_rows
 from storage_providers.cli._progress import progress_bar
+from storage_providers.cli._reports import print_import
 from storage_providers.cli._session import Session, command
 from storage_providers.protocol import ImportReport, JsonObject, Query
 
 if TYPE_CHECKING:
     from storage_providers.base import Provider
-    from storage_providers.transfer.archive import ArchiveManifest, ImportMode
+    from storage_providers.transfer.archive import ArchiveManifest, ImportMode, Selection
 
 __all__ = ["register"]
 
@@ -54,6 +57,7 @@ def register(app: typer.Typer) -> None:
             "storage-providers -u file:./data import ~/valet-data --dry-run",
             "storage-providers -u sqlite:agents.db import backup.zip",
             "storage-providers import backup.zip -c todos --mode newest-wins",
+            "storage-providers import backup.zip --scope user-7 --into restored-user-7",
         ),
         panel=PANEL,
     )(import_)
@@ -63,6 +67,7 @@ def register(app: typer.Typer) -> None:
         examples=(
             "storage-providers -u file:./data export backup.zip",
             "storage-providers export todos.zip todos user-7/todos",
+            "storage-providers export user-7.zip --scope user-7 --exclude '*/cache'",
             "storage-providers export ~/valet-copy --as valet",
         ),
         panel=PANEL,
@@ -70,6 +75,15 @@ def register(app: typer.Typer) -> None:
     command(app, "verify", examples=("storage-providers verify backup.zip",), panel=PANEL)(verify)
 
 
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="NAME",
+        help="Leave out this collection, or those that fit a pattern: '*/cache'. Can be repeated.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the report as JSON.", show_default=False)
 ]
@@ -87,10 +101,12 @@ async def import_(
         ),
     ],
     kind: Annotated[
-        Kind | None,
+        str | None,
         typer.Option(
             "--from",
-            help="What it is. Without it: a file is an archive, a folder is valet data.",
+            metavar="KIND",
+            help="What it is: archive, or a kind of legacy data: valet. Without it, it is "
+            "recognised.",
             show_default=False,
         ),
     ] = None,
@@ -113,6 +129,17 @@ async def import_(
             show_default=False,
         ),
     ] = None,
+    scope: ScopeOption = None,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            "--into",
+            metavar="SCOPE",
+            help="The scope that the collections of --scope come back in; '' for none.",
+            show_default=False,
+        ),
+    ] = None,
+    exclude: ExcludeOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing, only report.", show_default=False)
     ] = False,
@@ -123,80 +150,64 @@ async def import_(
     Doing it again changes nothing. What can't be read is named, and the rest is imported.
     """
     _check_exists(path)
-    kind = kind or (Kind.VALET if path.is_dir() else Kind.ARCHIVE)
-    if kind is not Kind.ARCHIVE and (mode or collection):
-        raise UsageError("--mode and --collection are for archives")
+    is_archive = kind == Kind.ARCHIVE or (kind is None and _looks_like_an_archive(path))
+    selection = _selection(collection, exclude, scope, into)
+    if not is_archive and (mode or selection is not None):
+        raise UsageError("--mode, --collection, --scope, --into and --exclude are for archives")
     async with session.open(create=True, dry_run=dry_run) as provider:
-        if kind is Kind.ARCHIVE:
+        if is_archive:
             report = await _import_archive(
-                provider, path, (mode or Mode.CREATE_ONLY).value, collection, dry_run
+                provider, path, (mode or Mode.CREATE_ONLY).value, selection, dry_run
             )
         else:
-            report = await _import_valet(provider, path, dry_run)
-    _print_report(session, report, as_json)
+            report = await import_with_progress(provider, path, kind, dry_run)
+    print_import(session, report, as_json)
+
+
+def _looks_like_an_archive(path: Path) -> bool:
+    from storage_providers.transfer.legacy import fitting_kinds
+
+    return path.is_file() and not fitting_kinds(path)
+
+
+def _selection(
+    collections: list[str] | None,
+    exclude: list[str] | None,
+    scope: str | None,
+    into: str | None = None,
+) -> Selection | None:
+    """What the options select; `None`: everything."""
+    from storage_providers.transfer.archive import Selection
+
+    selection = Selection(
+        collections=tuple(dict.fromkeys(collections)) if collections else None,
+        exclude=tuple(exclude or ()),
+        scope=scope,
+        into=into,
+    )
+    return None if selection == Selection() else selection
 
 
 async def _import_archive(
     provider: Provider,
     path: Path,
     mode: ImportMode,
-    collections: list[str] | None,
+    selection: Selection | None,
     dry_run: bool,
 ) -> ImportReport:
-    from storage_providers.transfer.archive import import_archive, read_manifest
+    from storage_providers.transfer.archive import import_archive, read_manifest, select_entries
 
-    manifest = await read_manifest(path)
-    total = sum(
-        entry.count
-        for entry in manifest.collections
-        if collections is None or entry.collection in collections
-    )
+    entries = select_entries(await read_manifest(path), selection)
+    total = sum(entry.count for entry in entries)
     with progress_bar("importing", total) as on_progress:
         return await import_archive(
             provider,
             path,
             mode,
-            collections=collections,
+            collections=selection,
             dry_run=dry_run,
             on_progress=on_progress,
         )
-
-
-async def _import_valet(provider: Provider, path: Path, dry_run: bool) -> ImportReport:
-    from storage_providers.transfer.legacy.valet import ValetFolder
-    from storage_providers.valet import declare_all
-
-    with progress_bar("importing") as on_progress:
-        report = await provider.migrate_legacy_data(
-            ValetFolder(path), dry_run=dry_run, on_progress=on_progress
-        )
-    if not dry_run:
-        await declare_all(provider, keep_existing=True)
-    return report
-
-
-def _print_report(session: Session, report: ImportReport, as_json: bool) -> None:
-    if as_json:
-        emit(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
-    else:
-        names = sorted({*report.created, *report.updated, *report.unchanged, *report.kept})
-        rows: list[JsonObject] = [
-            {
-                "collection": name,
-                "created": report.created.get(name, 0),
-                "updated": report.updated.get(name, 0),
-                "unchanged": report.unchanged.get(name, 0),
-                "kept": report.kept.get(name, 0),
-            }
-            for name in names
-        ]
-        print_rows(rows, session.note)
-    for problem in report.problems:
-        session.fail(ExitCode.DAMAGED, f"{problem.origin}: {problem.reason}")
-    if report.dry_run:
-        session.note("dry run: nothing was written")
-    elif not (report.created or report.updated):
-        session.note("nothing was changed: everything is there already")
 
 
 # --- export and verify -------------------------------------------------------------------------
@@ -216,6 +227,8 @@ async def export(
             metavar="[COLLECTION…]", help="Only these; without, all.", show_default=False
         ),
     ] = None,
+    scope: ScopeOption = None,
+    exclude: ExcludeOption = None,
     kind: Annotated[
         Kind, typer.Option("--as", help="What to write.", show_default=True)
     ] = Kind.ARCHIVE,
@@ -227,7 +240,7 @@ async def export(
 ) -> None:
     """Write collections to one archive with checksums, or back to the legacy layout."""
     if kind is Kind.VALET:
-        if collections:
+        if collections or scope is not None or exclude:
             raise UsageError("--as valet takes no collections: it writes all that have a place")
         await _export_valet(session, path, overwrite, as_json)
         return
@@ -235,10 +248,14 @@ async def export(
         raise UsageError(f"{path} exists; choose another name or add --overwrite")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.absolute().parent))
-    from storage_providers.transfer.archive import export_archive
+    from storage_providers.transfer.archive import chosen_collections, export_archive
 
+    selection = _selection(collections, exclude, scope)
     async with session.open() as provider:
-        names = collections or await provider.collections()
+        names = await chosen_collections(provider, selection)
+        if selection is not None and not names:
+            session.fail(ExitCode.NOT_FOUND, "nothing fits the selection; no archive was written")
+            return
         pages = await provider.query([Query(name, limit=0, total=True) for name in names])
         total = sum(page.total or 0 for page in pages)
         with progress_bar("exporting", total) as on_progress:

@@ -32,7 +32,7 @@ from storage_providers.protocol import (
     check_scope,
 )
 
-__all__ = ["Scope"]
+__all__ = ["Scope", "stored_name"]
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StorageError)
@@ -251,3 +251,17 @@ def _copy(error: E) -> E:
     copy.__dict__.update(error.__dict__)
     copy.__cause__ = error.__cause__
     return copy.with_traceback(error.__traceback__)
+
+
+def stored_name(provider: Provider, collection: str) -> str:
+    """The name of a collection below layers.
+
+    Args:
+        provider: The outermost layer, or the provider itself.
+        collection: The name as it is known there.
+    """
+    while isinstance(provider, Layer):
+        if isinstance(provider, Scope):
+            collection = provider._prefix + collection
+        provider = provider.inner
+    return collection

@@ -393,6 +393,38 @@ class D1Provider(Provider):
                     raise
             self._database.tables.discard(table)
 
+    async def erase(self, collection: str) -> list[str]:
+        """Remove a collection for good: documents, broken ones that were set aside, declaration.
+
+        Nobody may be writing to it. Safe to repeat.
+
+        Args:
+            collection: Name of the collection, with its scope.
+
+        Returns:
+            Where something of it may remain, and how that goes, a sentence each.
+
+        Raises:
+            StorageError: The database could not be written, nothing was removed; do it again.
+        """
+        self._check_open("erase")
+        with self._context("erase"):
+            check_collection(collection, self.capabilities.max_scope_bytes)
+            await self.clear_collection(collection)
+            now = self.clock.now_ms()
+            first = self._database.missing_tables([collection], now)
+            statements = [*first, *_sql.erase_rows(collection)]
+            await self._database.run(statements, Effect.IDEMPOTENT_WRITE, "erase")
+            self._database.made([collection], now)
+            self._database.forget()
+            self._declarations.clear()
+            self._plans.clear()
+            return [
+                "D1's Time Travel can restore the database as it was at any moment of the last 30 "
+                "days (7 on the free plan); that can't be shortened, so don't restore to before "
+                "now"
+            ]
+
     # --- health --------------------------------------------------------------------------------
 
     async def checks(self, *, write: bool = True) -> list[Check]:

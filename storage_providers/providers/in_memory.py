@@ -79,11 +79,7 @@ class InMemoryProvider(Provider):
         )
 
     def estimate(self, workload: Workload) -> Estimate:
-        """Tell what work will cost: nothing is called, nothing is billed.
-
-        Args:
-            workload: The work, on one collection.
-        """
+        """Tell what work will cost: nothing is called, nothing is billed."""
         return IN_THIS_PROCESS
 
     # --- reads ---------------------------------------------------------------------------------
@@ -211,6 +207,21 @@ class InMemoryProvider(Provider):
 
     async def _declared(self, collection: str) -> CollectionSpec | None:
         return self._specs.get(collection)
+
+    async def erase(self, collection: str) -> list[str]:
+        """Remove a collection with its declaration.
+
+        Args:
+            collection: Name of the collection, with its scope.
+
+        Returns:
+            Nothing: none of it remains.
+        """
+        self._check_open("erase")
+        self._stored.pop(collection, None)
+        self._specs.pop(collection, None)
+        self._declarations.pop(collection, None)
+        return []
 
 
 def _copy(item: Item) -> Item:

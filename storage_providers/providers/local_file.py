@@ -153,11 +153,7 @@ class LocalFileProvider(Provider):
         return _CAPABILITIES
 
     def estimate(self, workload: Workload) -> Estimate:
-        """Tell what work will cost: nothing is called, nothing is billed.
-
-        Args:
-            workload: The work, on one collection.
-        """
+        """Tell what work will cost: nothing is called, nothing is billed."""
         return IN_THIS_PROCESS
 
     # --- lifetime ------------------------------------------------------------------------------
@@ -500,6 +496,27 @@ class LocalFileProvider(Provider):
         with self._context("discard"):
             if check_collection(collection)[1].startswith("."):
                 await self._writer.submit(self._committer.discard, collection)
+
+    async def erase(self, collection: str) -> list[str]:
+        """Remove a collection for good: documents, their backups, declaration, empty folders.
+
+        Nobody may be writing to it. Returns where something may remain, a sentence each.
+
+        Raises:
+            StorageError: The system does not let us; do it again.
+        """
+        self._check_open("erase")
+        await self.clear_collection(collection)
+        with self._context("erase"):
+            remains = await self._with_index(
+                collection, lambda: self._writer.submit(self._erase, collection)
+            )
+        self._declarations.pop(collection, None)
+        return remains
+
+    def _erase(self, collection: str) -> list[str]:
+        with index_errors():
+            return self._committer.erase(collection)
 
     # --- backups -------------------------------------------------------------------------------
 

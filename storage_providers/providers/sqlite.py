@@ -116,11 +116,7 @@ class SQLiteProvider(Provider):
         return _CAPABILITIES if self.path != ":memory:" else _MEMORY_CAPABILITIES
 
     def estimate(self, workload: Workload) -> Estimate:
-        """Tell what work will cost: nothing is called, nothing is billed.
-
-        Args:
-            workload: The work, on one collection.
-        """
+        """Tell what work will cost: nothing is called, nothing is billed."""
         return IN_THIS_PROCESS
 
     # --- lifetime ------------------------------------------------------------------------------
@@ -304,6 +300,35 @@ class SQLiteProvider(Provider):
             empty = quoted(found) == table and name.startswith(".")
             if empty and connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None:  # noqa: S608 # quoted
                 connection.execute(f"DROP TABLE {table}")
+
+    async def erase(self, collection: str) -> list[str]:
+        """Remove a collection for good: documents, broken ones that were set aside, declaration.
+
+        Nobody may be writing to it. Safe to repeat.
+
+        Args:
+            collection: Name of the collection, with its scope.
+
+        Returns:
+            Where something of it may remain, and how that goes, a sentence each.
+
+        Raises:
+            StorageError: The database could not be written, nothing was removed; do it again.
+        """
+        self._check_open("erase")
+        with self._context("erase"):
+            check_collection(collection, self.capabilities.max_scope_bytes)
+            await self._writer.submit(self._erase, collection)
+            self._declarations.pop(collection, None)
+        if self.path == ":memory:":
+            return []
+        return [
+            f"the file {self.path} keeps bytes of removed rows until they are overwritten; "
+            f"`sqlite3 {self.path} VACUUM` writes it anew without them"
+        ]
+
+    def _erase(self, collection: str) -> None:
+        self._writing.erase(collection)
 
 
 _CAPABILITIES: Final = Capabilities(

@@ -41,6 +41,8 @@ MANIFEST: Final = "manifest.json"
 MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 """Longest line, bytes: one document with its payload. It has to fit into memory."""
+BLOCK_BYTES: Final = 64 * 1024
+"""Bytes that are unpacked at once. Ours."""
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 CHUNK_LINES: Final = 500
 
@@ -172,6 +174,27 @@ def encode_line(item: Item) -> bytes:
     return line
 
 
+def _lines(member: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a member, with their ends; one that is too long is cut.
+
+    Many times faster than `readline` of a member, which looks for each line's end in Python.
+    """
+    parts: list[bytes] = []
+    size = 0
+    while size <= MAX_LINE_BYTES and (block := member.read(BLOCK_BYTES)):
+        first, *others = block.split(b"\n")
+        parts.append(first)
+        size += len(first)
+        if others:
+            yield b"".join(parts) + b"\n"
+            *whole, last = others
+            for line in whole:
+                yield line + b"\n"
+            parts, size = [last], len(last)
+    if size:
+        yield b"".join(parts)
+
+
 class ArchiveWriter:
     """Writes one archive; nothing appears under its name before `finish`.
 
@@ -209,12 +232,12 @@ class ArchiveWriter:
         """Write documents to the open member."""
         with self._lock, translated(self._pending.path):
             assert self._member is not None
-            for item in items:
-                line = encode_line(item)
-                self._member.write(line)
-                self._hash.update(line)
-                self._size += len(line)
-                self._count += 1
+            # A call for each line would cost more than packing it.
+            lines = b"".join(map(encode_line, items))
+            self._member.write(lines)
+            self._hash.update(lines)
+            self._size += len(lines)
+            self._count += len(items)
 
     def end(
         self, collection: str, spec: CollectionSpec | None, unreadable: tuple[str, ...]
@@ -304,7 +327,7 @@ class ArchiveReader:
         chunk: list[Put] = []
         size = 0
         with self._damage(), self._zip.open(entry.member) as member:
-            while line := member.readline(MAX_LINE_BYTES + 1):
+            for line in _lines(member):
                 count += 1
                 digest.update(line)
                 chunk.append(self._put(entry, line, count))

@@ -67,6 +67,63 @@ def test_an_archive_there_and_back(cli: Cli, tmp_path: Path) -> None:
     cli("import", str(archive), "-c", "absent", code=2)
 
 
+def test_one_user_there_and_back(cli: Cli, tmp_path: Path) -> None:
+    """One scope is exported alone, restored from a larger archive, and comes back as another's."""
+    for name in ("todos", "user-7/todos", "user-7/cache", "user-77/todos"):
+        cli("put", name, '{"id": "a"}')
+    one, whole = tmp_path / "one.zip", tmp_path / "whole.zip"
+    exported = cli("export", str(one), "--scope", "user-7", "--exclude", "*/cache", "--json")
+    held = json.loads(exported.out)["collections"]
+    assert [entry["collection"] for entry in held] == ["user-7/todos"]
+    cli("export", str(whole))
+    report = cli("import", str(whole), "--scope", "user-7", "--into", "restored", "--json")
+    assert json.loads(report.out)["created"] == {"restored/cache": 1, "restored/todos": 1}
+    assert (
+        "nothing of that is selected" in cli("import", str(whole), "--scope", "user-9", code=2).err
+    )
+    assert "name that with scope" in cli("import", str(whole), "--into", "x", code=2).err
+    cli("export", str(tmp_path / "v"), "--as", "valet", "--scope", "user-7", code=2)
+    nobody = tmp_path / "nobody.zip"
+    assert "no archive was written" in cli("export", str(nobody), "--scope", "user-9", code=3).err
+    assert not nobody.exists()
+
+
+def test_erasing_one_user(cli: Cli) -> None:
+    """A dry run counts; the scope is typed, or given once more; the rest is untouched."""
+    for name in ("todos", "user-7/todos", "user-7/work/notes", "user-77/todos"):
+        cli("put", name, '{"id": "a"}\n{"id": "b"}')
+    dry = cli("erase", "--scope", "user-7", "--dry-run", "--json")
+    assert json.loads(dry.out)["removed"] == {"user-7/todos": 2, "user-7/work/notes": 2}
+    assert "nothing was removed" in dry.err
+    refused = cli("erase", "--scope", "user-7", code=2)
+    assert "4 documents in 2 collections of 'user-7'" in refused.err
+    assert "--confirm 'user-7'" in refused.err
+    assert (
+        "nothing was done" in cli("erase", "--scope", "user-7", "--confirm", "user-77", code=2).err
+    )
+    erased = cli("erase", "--scope", "user-7", "--confirm", "user-7")
+    assert [line.split() for line in erased.out.splitlines()[2:]] == [
+        ["user-7/todos", "2"],
+        ["user-7/work/notes", "2"],
+    ]
+    assert "remains: " in erased.err
+    assert "erased 4 documents of 'user-7'" in erased.err
+    listed = cli("ls", "--format", "jsonl").out.splitlines()
+    assert [json.loads(line)["collection"] for line in listed] == ["todos", "user-77/todos"]
+    assert "nothing is kept of 'user-7'" in cli("erase", "--scope", "user-7").err
+
+
+def test_the_scope_is_typed_on_a_terminal(cli: Cli) -> None:
+    """A terminal asks for the scope; anything else is refused."""
+    cli("put", "user-7/todos", '{"id": "a"}')
+    for typed, code in (("y\n", 2), ("user-7\n", 0)):
+        result = cli.on_terminal(
+            "erase", "--scope", "user-7", answers=[typed], question=b"to do it: "
+        )
+        assert result.code == code, result.out
+    assert cli("count", "user-7/todos").out.strip() == "0"
+
+
 def test_a_damaged_archive(cli: Cli, tmp_path: Path) -> None:
     """A flipped byte is found before anything is written; what is no archive is refused."""
     cli("put", "todos", stdin="".join(f'{{"id":"{number}"}}\n' for number in range(50)))

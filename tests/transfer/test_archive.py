@@ -29,6 +29,7 @@ from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.providers.sqlite import SQLiteProvider
 from storage_providers.testing.strategies import documents, ids
 from storage_providers.transfer.archive import (
+    Selection,
     export_archive,
     import_archive,
     read_manifest,
@@ -150,6 +151,96 @@ def test_part_of_an_archive_can_be_restored(tmp_path: Path) -> None:
     asyncio.run(check())
 
 
+async def two_users(path: Path, part: Any = None) -> None:
+    """An archive of two users and what belongs to neither, or a part of it."""
+    async with InMemoryProvider() as provider:
+        for name in ("todos", "user-7/todos", "user-7/work/todos", "user-7/cache", "user-77/todos"):
+            await provider.declare(CollectionSpec(collection=name, indexes=(Index.of("due"),)))
+            await provider.write([Put(name, {"id": "1", "of": name})])
+        await export_archive(provider, path, part)
+
+
+@pytest.mark.parametrize(
+    ("part", "held"),
+    [
+        (Selection(scope="user-7"), ["user-7/cache", "user-7/todos", "user-7/work/todos"]),
+        (Selection(scope="user-7", exclude=("*/cache",)), ["user-7/todos", "user-7/work/todos"]),
+        (Selection(exclude=("user-7*", "nothing")), ["todos"]),
+        (Selection(scope="user-7", into="u"), ["u/cache", "u/todos", "u/work/todos"]),
+        (Selection(scope="user-7", into=""), ["cache", "todos", "work/todos"]),
+        (Selection(scope="user-9"), []),
+        (["todos", "user-77/todos", "todos"], ["todos", "user-77/todos"]),
+    ],
+)
+def test_a_part_can_be_exported(tmp_path: Path, part: Any, held: list[str]) -> None:
+    """One scope, with those inside it and without one that only begins alike; patterns; names."""
+
+    async def check() -> None:
+        await two_users(tmp_path / "a.zip", part)
+        manifest = await verify_archive(tmp_path / "a.zip")
+        assert [entry.collection for entry in manifest.collections] == held
+        assert all(
+            entry.spec and entry.spec.collection == entry.collection
+            for entry in manifest.collections
+        )
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    ("part", "restored"),
+    [
+        (Selection(scope="user-7", exclude=("*/cache",)), {"user-7/todos", "user-7/work/todos"}),
+        (Selection(scope="user-7", into="user-8", collections=("user-7/todos",)), {"user-8/todos"}),
+        (Selection(scope="user-7/work", into=""), {"todos"}),
+    ],
+)
+def test_one_scope_can_be_restored(tmp_path: Path, part: Selection, restored: set[str]) -> None:
+    """One user's part of a larger archive comes back, if asked as another's; nothing else does."""
+
+    async def check() -> None:
+        await two_users(tmp_path / "a.zip")
+        async with InMemoryProvider() as provider:
+            dry = await import_archive(provider, tmp_path / "a.zip", collections=part, dry_run=True)
+            report = await import_archive(provider, tmp_path / "a.zip", collections=part)
+            assert dry.created == report.created == dict.fromkeys(restored, 1)
+            assert set(await provider.collections()) == restored
+            for name in restored:
+                item = await provider.read_item(name, "1")
+                spec = await provider.declared(name)
+                assert item is not None
+                assert item.document["of"].startswith(str(part.scope))
+                assert spec is not None
+                assert (spec.collection, spec.indexes) == (name, (Index.of("due"),))
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (Selection(scope="user-9"), "nothing of that is selected"),
+        (Selection(scope="../user-7"), "scope"),
+        (Selection(scope="user-7", into="a//b"), "scope"),
+        (Selection(scope="user-7", into="u" * 257), "limit here is 256"),
+        (Selection(into="user-8"), "name that with scope"),
+        (Selection(scope="user-7", collections=("todos",)), "not in the scope 'user-7'"),
+        ([".declarations"], "the SDK's own"),
+    ],
+)
+def test_a_wrong_selection_is_refused(tmp_path: Path, part: Any, why: str) -> None:
+    """A scope that the archive does not hold, and what is malformed, write nothing."""
+
+    async def check() -> None:
+        await two_users(tmp_path / "a.zip")
+        async with InMemoryProvider() as provider:
+            with pytest.raises(InvalidArgumentError, match=why):
+                await import_archive(provider, tmp_path / "a.zip", collections=part)
+            assert await provider.collections() == []
+
+    asyncio.run(check())
+
+
 def test_declarations_come_back_as_far_as_the_provider_can(tmp_path: Path) -> None:
     """Text fields are left out, and reported, where there is no full-text search."""
 
@@ -211,6 +302,43 @@ def test_an_unreadable_document_is_named_and_in_nobodys_way(tmp_path: Path) -> N
         assert "todos/x" in report.problems[0].reason
 
     asyncio.run(check())
+
+
+KILLED_IMPORT = """
+import asyncio, os, signal, sys
+from storage_providers.providers.sqlite import SQLiteProvider
+from storage_providers.transfer.archive import import_archive
+
+async def main():
+    async with SQLiteProvider(sys.argv[2]) as provider:
+        die = lambda done: os.kill(os.getpid(), signal.SIGKILL)
+        await import_archive(provider, sys.argv[1], on_progress=die)
+
+asyncio.run(main())
+"""
+
+
+def test_a_killed_import_goes_on(tmp_path: Path) -> None:
+    """What a killed import brought in is unchanged for the next, which brings in the rest."""
+    archive, path = tmp_path / "a.zip", tmp_path / "b.db"
+
+    async def make() -> None:
+        async with InMemoryProvider() as provider:
+            await provider.put_items("todos", [{"id": f"{n}"} for n in range(1_300)])
+            await export_archive(provider, archive)
+
+    async def again() -> None:
+        async with SQLiteProvider(path) as provider:
+            report = await import_archive(provider, archive)
+            assert report.unchanged["todos"] >= 500
+            assert report.unchanged["todos"] + report.created["todos"] == 1_300
+
+    asyncio.run(make())
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED_IMPORT, str(archive), str(path)], check=False
+    )
+    assert child.returncode == -signal.SIGKILL
+    asyncio.run(again())
 
 
 # --- the file ----------------------------------------------------------------------------------

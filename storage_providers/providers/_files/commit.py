@@ -510,6 +510,51 @@ class Committer:
                 with suppress(OSError):  # There are other backups.
                     os.rmdir(os.path.dirname(backups))
 
+    def erase(self, collection: str) -> list[str]:
+        """Remove what is kept of a collection without documents: declaration, backups, folders.
+
+        Returns:
+            What remains, a sentence each.
+
+        Raises:
+            IndexGoneError: The index was deleted or made anew.
+            StorageError: The lock can't be had, or the system does not let us.
+        """
+        folder, declaration = self._layout.folder(collection), self._layout.declaration(collection)
+        backups = os.path.dirname(self._layout.backups_of_file(collection, "x"))
+        with self._lock.held():
+            self._index.check()
+            with self._index.transaction():
+                self._index.prepare(collection, None)
+            try:
+                if os.path.isdir(backups):
+                    shutil.rmtree(backups)
+                with suppress(FileNotFoundError):
+                    os.unlink(declaration)
+            except OSError as error:
+                raise os_error(error, str(error.filename or backups)) from error
+            for path, top in (
+                (folder, self._layout.root),
+                (os.path.dirname(declaration), self._layout.sdk),
+                (os.path.dirname(backups), self._layout.sdk),
+            ):
+                _remove_empty(path, top)
+            remains = [
+                f"the index {self._layout.index} keeps bytes of what was removed until they are "
+                "overwritten; it may be deleted at any time, and is made anew"
+            ]
+            remains += [
+                f"{note} keeps the whole name of a folder whose name was too long; delete it if "
+                "nothing else is called so"
+                for note in self._layout.folder_notes(collection)
+                if os.path.exists(note)
+            ]
+            with suppress(FileNotFoundError), os.scandir(folder) as entries:
+                others = sum(entry.is_file() for entry in entries)
+                if others:
+                    remains.append(f"{others} files in {folder} are not documents and were left")
+            return remains
+
     def collect_expired(self, collection: str) -> int:
         """Remove documents that have expired and were not written since; returns how many.
 
@@ -536,3 +581,15 @@ class Committer:
                     if change.error is None:
                         self._index.delete(collection, name)
             return len(names)
+
+
+def _remove_empty(path: str, top: str) -> None:
+    """Remove a folder if it is empty, and then those around it, up to `top`."""
+    while len(path) > len(top):
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        path = os.path.dirname(path)

@@ -41,7 +41,7 @@ from storage_providers.resilience import Deadline
 if TYPE_CHECKING:
     from storage_providers.providers._objects.provider import ObjectProvider
 
-__all__ = ["GRACE_SECONDS", "GcReport", "clear", "collect_garbage", "reindex"]
+__all__ = ["GRACE_SECONDS", "GcReport", "clear", "collect_garbage", "erase", "reindex"]
 
 GRACE_SECONDS: Final = 600
 """Entries younger than this may belong to a write on its way, and stay. Ours: `WRITE_SECONDS`, and
@@ -131,6 +131,34 @@ async def clear(provider: ObjectProvider, collection: str) -> None:
             collection,
             type(error).__name__,
         )
+
+
+async def erase(provider: ObjectProvider, collection: str) -> int:
+    """Remove every document of a collection, all index entries, then its declaration.
+
+    Entries are removed whatever their age, as they hold values of documents; so nobody may be
+    writing.
+
+    Returns:
+        How many objects of other programs are left in its folder.
+
+    Raises:
+        StorageError: Something could not be removed.
+    """
+    layout = provider.layout
+    await clear(provider, collection)
+    # Behind the entries: until then the declaration says that there are some.
+    async with aclosing(_batches(provider, layout.index_folder(collection))) as batches:
+        async for entries in batches:
+            await _remove(provider, [entry.key for entry in entries])
+    await _remove(provider, [provider.declarations.key(collection)])
+    left = 0
+    if not provider.store.limits.staleness_seconds:
+        pages = listing_pages(provider.store, layout.folder(collection), delimiter=layout.delimiter)
+        async with aclosing(pages):
+            async for page in pages:
+                left += len(page.entries)
+    return left
 
 
 async def _batches(

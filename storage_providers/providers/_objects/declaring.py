@@ -209,6 +209,10 @@ class Declarations:
         """
         return (await self._load(collection))[0]
 
+    def forget(self, collection: str) -> None:
+        """What is kept about a collection was removed."""
+        self._kept.pop(collection, None)
+
     async def _load(self, collection: str) -> tuple[Declaration | None, str | None]:
         key = self.key(collection)
         (found,) = await self._store.get([key])

@@ -335,6 +335,42 @@ class ObjectProvider(Provider):
                 self, names, remove_expired=remove_expired, on_progress=on_progress
             )
 
+    async def erase(self, collection: str) -> list[str]:
+        """Remove a collection for good: documents, index entries of any age, declaration.
+
+        Nobody may be writing to it. Safe to repeat.
+
+        Args:
+            collection: Name of the collection, with its scope.
+
+        Returns:
+            Where something of it may remain, and how that goes, a sentence each.
+
+        Raises:
+            StorageError: Something could not be removed, other things were; do it again.
+        """
+        self._check_open("erase")
+        with self._context("erase"):
+            check_collection(collection, self.capabilities.max_scope_bytes)
+            left = await collecting.erase(self, collection)
+            self._declarations.pop(collection, None)
+            self._indexes.pop(collection, None)
+            self.declarations.forget(collection)
+        remains: list[str] = []
+        if left:
+            remains.append(
+                f"{left} objects in the folder of {collection} are not this SDK's and were left; "
+                f"they begin with {self.layout.folder(collection)!r}"
+            )
+        if self.store.limits.staleness_seconds:
+            remains.append(
+                f"answers of {self.store.limits.service} may be "
+                f"{self.store.limits.staleness_seconds:.0f} s old or more: what was removed may "
+                "still be seen, and what was written just before may not have been; erase again "
+                "after that"
+            )
+        return remains
+
     # --- health --------------------------------------------------------------------------------
 
     async def checks(self, *, write: bool = True) -> list[Check]:

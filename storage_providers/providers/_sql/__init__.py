@@ -37,6 +37,7 @@ __all__ = [
     "Dialect",
     "Statement",
     "create_table",
+    "erase_rows",
     "item_columns",
     "item_from_row",
     "list_broken",
@@ -164,6 +165,11 @@ def list_broken(collection: str) -> Statement:
     )
 
 
+_CREATE_BROKEN = (
+    f"CREATE TABLE IF NOT EXISTS {BROKEN} (name TEXT NOT NULL, scope TEXT NOT NULL, "
+    "id TEXT NOT NULL, version TEXT NOT NULL, body BLOB, PRIMARY KEY (name, scope, id, version))"
+)
+
 NO_DOCUMENT = "NOT (json_valid(body) AND sp_is_document(CAST(body AS BLOB)))"
 """The condition that a row holds no document, where there is the function `sp_is_document`."""
 
@@ -184,11 +190,7 @@ def set_aside_broken(
     # The name is bound by both statements, so that the placeholders are the same.
     name = table.strip('"')[2:]
     return (
-        Statement(
-            f"CREATE TABLE IF NOT EXISTS {BROKEN} (name TEXT NOT NULL, scope TEXT NOT NULL, "
-            "id TEXT NOT NULL, version TEXT NOT NULL, body BLOB, "
-            "PRIMARY KEY (name, scope, id, version))"
-        ),
+        Statement(_CREATE_BROKEN),
         Statement(
             f"INSERT OR IGNORE INTO {BROKEN} (name,scope,id,version,body) "
             f"SELECT ?1,scope,id,version,CAST(body AS BLOB) FROM {table} WHERE {broken} "
@@ -273,4 +275,19 @@ def write_declaration(name: str, scope: str, spec: str) -> Statement:
         f"INSERT INTO {DECLARATIONS} (name,scope,spec) VALUES (?1,?2,?3) "
         "ON CONFLICT (name,scope) DO UPDATE SET spec=excluded.spec",
         (name, scope, spec),
+    )
+
+
+def erase_rows(collection: str) -> tuple[Statement, ...]:
+    """Remove a collection of one scope: documents, broken ones that were kept, the declaration.
+
+    The tables must be there, but for that of broken documents, which is made.
+    """
+    table, scope = table_of(collection)
+    name = table.strip('"')[2:]
+    return (
+        Statement(_CREATE_BROKEN),
+        Statement(f"DELETE FROM {table} WHERE scope=?1", (scope,)),
+        Statement(f"DELETE FROM {BROKEN} WHERE name=?1 AND scope=?2", (name, scope)),
+        Statement(f"DELETE FROM {DECLARATIONS} WHERE name=?1 AND scope=?2", (name, scope)),
     )

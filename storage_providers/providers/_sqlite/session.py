@@ -525,6 +525,16 @@ class Session:
             self._declare(spec)
         self._plans.clear()
 
+    def erase(self, collection: str) -> None:
+        """Remove a collection and what is declared about it, inside the open transaction."""
+        table, _ = _sql.table_of(collection)
+        for sql in (_sql.CREATE_DECLARATIONS, *_sql.create_table(table)):
+            self._execute(sql)
+        for statement in _sql.erase_rows(collection):
+            self._execute(*statement)
+        self._migrate(collection, check_collection(collection)[1])
+        self._plans.clear()
+
     def _declare(self, spec: CollectionSpec) -> None:
         scope, name = check_collection(spec.collection)
         text = msgspec.json.encode(spec).decode()
