@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         Write,
     )
     from storage_providers.providers.d1 import D1Provider
+    from storage_providers.providers.hybrid import HybridProvider
     from storage_providers.providers.in_memory import InMemoryProvider
     from storage_providers.providers.kv import CloudflareKVProvider
     from storage_providers.providers.local_file import LocalFileProvider
@@ -98,6 +99,7 @@ _HOMES = {
         StorageProvider VersionPage Write
     """,
     "providers.d1": "D1Provider",
+    "providers.hybrid": "HybridProvider",
     "providers.in_memory": "InMemoryProvider",
     "providers.kv": "CloudflareKVProvider",
     "providers.local_file": "LocalFileProvider",
@@ -132,6 +134,7 @@ __all__ = [
     "DeadlineExceededError",
     "Delete",
     "DocumentTooLargeError",
+    "HybridProvider",
     "IfVersion",
     "ImportReport",
     "InMemoryProvider",

@@ -49,7 +49,7 @@ def test_a_read_does_not_leave_an_old_copy_over_a_write(tmp_path: Path) -> None:
 
             slow = compose(Slow(), provider=world.primary)
             other = HybridProvider(
-                primary=slow, fallback=world.fallback, journal=tmp_path / "other.db"
+                primary=slow, fallback=world.fallback, journal=tmp_path / "journal.db"
             )
             async with other:
                 reading = asyncio.create_task(other.read_item("things", "a"))

@@ -320,6 +320,7 @@ class Replay:
         if correct:
             await self._mirror.store(correct)
         await self._journal.finish([seq for plan in plans for seq in plan.seqs], records)
+        await self._mirror.keep_promises(list(correct))
         for record in records:
             self._on_conflict(record)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from storage_providers.base import Provider
+from storage_providers.conflicts import ConflictRecord
 from storage_providers.errors import ProviderClosedError, StorageError
 from storage_providers.maintenance import Check, Checkable
 from storage_providers.protocol import Address, Capabilities
+from storage_providers.providers._hybrid.metrics import METRICS, Counter, HybridCounts
 
 __all__ = [
     "HybridEvent",
@@ -56,6 +58,7 @@ class HybridStatus(msgspec.Struct, frozen=True, kw_only=True):
         doubts: Copies at the fallback that may be old; they are made anew at the next chance.
         conflicts: Conflicts in the log.
         refused: Those of them where the primary does not take the document.
+        counts: What happened since the provider was made, in this process.
     """
 
     degraded: bool
@@ -67,20 +70,44 @@ class HybridStatus(msgspec.Struct, frozen=True, kw_only=True):
     doubts: int
     conflicts: int
     refused: int
+    counts: HybridCounts = HybridCounts()
+
+    def metrics(self) -> dict[str, int]:
+        """Every number by its name in `METRICS`."""
+        return {
+            each.name: int(getattr(self.counts if each.kind == "counter" else self, each.field))
+            for each in METRICS
+        }
+
+
+_COUNTED: Final = {
+    "degraded": "outages",
+    "journaled": "journaled",
+    "replayed": "replayed",
+    "conflict": "conflicts",
+    "refused": "refused",
+}
+"""Which count each kind of event belongs to."""
 
 
 class Listener:
-    """Passes events on, to the log and to the program.
+    """Counts events and passes them on, to the log and to the program.
 
     Args:
         on_event: The program's function; what it raises is logged by name and changes nothing.
+        counter: Counts.
     """
 
-    def __init__(self, on_event: Callable[[HybridEvent], None] | None) -> None:
+    def __init__(
+        self, on_event: Callable[[HybridEvent], None] | None, counter: Counter | None = None
+    ) -> None:
         self._on_event = on_event
+        self._counter = Counter() if counter is None else counter
 
     def tell(self, event: HybridEvent) -> None:
         """Pass one on."""
+        if event.kind in _COUNTED:
+            self._counter.add(_COUNTED[event.kind], event.count)
         if event.kind not in ("journaled", "replayed"):
             _LOGGER.warning("hybrid: %s (%s)", event.kind, event.detail)
         if self._on_event is None:
@@ -89,6 +116,13 @@ class Listener:
             self._on_event(event)
         except Exception as error:  # noqa: BLE001 - what was done stands.
             _LOGGER.error("on_event raised %s, which was ignored", type(error).__name__)
+
+    def tell_conflict(self, record: ConflictRecord) -> None:
+        """Tell of a conflict that was settled, or of a document that was refused."""
+        if record.state == "refused":
+            self.tell(HybridEvent("refused", detail=record.error))
+        else:
+            self.tell(HybridEvent("conflict", detail=record.policy))
 
 
 def together(primary: Capabilities, fallback: Capabilities) -> Capabilities:
