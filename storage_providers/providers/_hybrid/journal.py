@@ -146,17 +146,17 @@ class Journal:
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            (found,) = connection.execute("PRAGMA user_version").fetchone()
-            if found not in (0, FORMAT):
-                raise ConfigurationError(
-                    f"{self.path} is a journal of format {found}, this version knows {FORMAT}; "
-                    "use the version that made it"
-                )
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             if tables and "journal_document" not in tables:
                 raise ConfigurationError(
                     f"{self.path} is the database of something else; give the journal a file of "
                     "its own"
+                )
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if found not in (0, FORMAT):
+                raise ConfigurationError(
+                    f"{self.path} is a journal of format {found}, this version knows {FORMAT}; "
+                    "use the version that made it"
                 )
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
