@@ -12,6 +12,7 @@ from storage_providers.cli import (
     _declare,
     _doctor,
     _edit,
+    _hybrid,
     _indexes,
     _items,
     _listing,
@@ -61,5 +62,16 @@ def options(
     context.obj = (url, debug)
 
 
-for group in (_listing, _items, _edit, _declare, _transfer, _doctor, _provision, _indexes, _d1):
+for group in (
+    _listing,
+    _items,
+    _edit,
+    _declare,
+    _transfer,
+    _doctor,
+    _provision,
+    _indexes,
+    _d1,
+    _hybrid,
+):
     group.register(app)

@@ -27,7 +27,7 @@ from storage_providers.errors import (
     StorageError,
     TransportError,
 )
-from storage_providers.maintenance import Check
+from storage_providers.maintenance import Check, error_name
 from storage_providers.protocol import (
     Address,
     Capabilities,
@@ -66,6 +66,7 @@ from storage_providers.providers._hybrid.reporting import (
     check_copies,
     check_journal,
     check_side,
+    is_open,
     together,
 )
 from storage_providers.providers._hybrid.sending import (
@@ -83,6 +84,7 @@ __all__ = [
     "HybridProvider",
     "HybridStatus",
     "Metric",
+    "is_open",
 ]
 
 _LOGGER = logging.getLogger("storage_providers")
@@ -258,6 +260,13 @@ class HybridProvider(Provider):
         await self._mirror.copy(list(zip(addresses, items, strict=True)), tick)
         return [from_primary(item) for item in items]
 
+    async def _read_primary(self, addresses: Sequence[Address]) -> list[Item | None]:
+        """What the primary says, or its error."""
+        items = await self._link.ask(lambda: self._primary.read(addresses))
+        if isinstance(items, StorageError):
+            raise items
+        return [from_primary(item) for item in items]
+
     # --- writes --------------------------------------------------------------------------------
 
     async def _write(self, batch: Sequence[Write]) -> list[Item | None]:
@@ -431,7 +440,7 @@ class HybridProvider(Provider):
         degraded = error is not None or facts.pending > 0
         return HybridStatus(
             degraded=degraded,
-            error=None if error is None else type(error).__name__,
+            error=None if error is None else error_name(error),
             pending=facts.pending,
             oldest_pending_ms=facts.oldest_ms,
             complete=facts.filled_ms is not None,
@@ -454,10 +463,14 @@ class HybridProvider(Provider):
         status = await self.status()
         return [*checks, check_journal(status), check_copies(status)]
 
-    async def replay(self) -> int:
+    async def replay(self, *, on_progress: Callable[[int], None] | None = None) -> int:
         """Replay the whole journal now, whenever the primary was last tried.
 
-        It is done without being asked, too: at every call, and in the background.
+        It is done without being asked, too: at every call, and in the background. It may be
+        interrupted and repeated.
+
+        Args:
+            on_progress: Told after each step how many writes the primary got so far.
 
         Returns:
             How many writes the primary got.
@@ -482,6 +495,8 @@ class HybridProvider(Provider):
                     raise TransportError("another task or process is replaying; try again later")
                 done += step
                 self._listener.tell(HybridEvent("replayed", step))
+                if on_progress is not None:
+                    on_progress(done)
             self._link.worked()
         return done
 
@@ -551,9 +566,7 @@ class HybridProvider(Provider):
             record = found[0]
             if record.state not in ("settled", "refused"):
                 raise InvalidArgumentError(f"conflict {number} is {record.state}")
-            if not await self._link.ready():
-                raise self._link.outage()
-            await bring_back(self, record, keep)
+            await bring_back(self, self._read_primary, record, keep)
             await self._journal.finish((), [msgspec.structs.replace(record, state="undone")])
 
 

@@ -9,11 +9,16 @@ from typing import TypeVar
 from storage_providers._clock import Clock
 from storage_providers.base import Provider
 from storage_providers.errors import StorageError, TransportError
+from storage_providers.maintenance import error_name
 from storage_providers.providers._hybrid.filling import mend
 from storage_providers.providers._hybrid.journal import Journal
 from storage_providers.providers._hybrid.mirror import Mirror
 from storage_providers.providers._hybrid.replay import Replay
-from storage_providers.providers._hybrid.reporting import HybridEvent, Listener, is_open
+from storage_providers.providers._hybrid.reporting import (
+    HybridEvent,
+    Listener,
+    is_open,
+)
 from storage_providers.providers._hybrid.sending import is_unavailable
 
 __all__ = ["Link"]
@@ -157,7 +162,7 @@ class Link:
         self.error, self._failed_ms = error, self._clock.now_ms()
         if not self._is_degraded:
             self._is_degraded = True
-            self._tell(HybridEvent("degraded", detail=type(error).__name__))
+            self._tell(HybridEvent("degraded", detail=error_name(error)))
 
     def worked(self) -> None:
         """The primary answered."""
@@ -172,7 +177,7 @@ class Link:
         if known is None:
             return TransportError("writes of an outage are being replayed to the primary")
         error = TransportError(
-            f"the primary could not be reached a moment ago ({type(known).__name__}: "
+            f"the primary could not be reached a moment ago ({error_name(known)}: "
             f"{known.message}); it is tried again after {self._retry_seconds:g} s",
             retry_after_seconds=self._retry_seconds,
         )

@@ -35,6 +35,7 @@ from storage_providers.errors import (
     StorageError,
     TransportError,
 )
+from storage_providers.maintenance import error_name
 from storage_providers.protocol import (
     ANY,
     IF_ABSENT,
@@ -339,11 +340,11 @@ class Replay:
                 base=there,
             )
             record = await self._journal.log(self._record(conflict, Resolution(there)))
-        return msgspec.structs.replace(record, state="refused", error=type(error).__name__)
+        return msgspec.structs.replace(record, state="refused", error=error_name(error))
 
 
 def _settled_record(record: ConflictRecord, copy_error: StorageError | None) -> ConflictRecord:
-    error = None if copy_error is None else type(copy_error).__name__
+    error = None if copy_error is None else error_name(copy_error)
     return msgspec.structs.replace(record, state="settled", error=error)
 
 

@@ -11,9 +11,10 @@ import msgspec
 from storage_providers.base import Provider
 from storage_providers.conflicts import ConflictRecord
 from storage_providers.errors import ProviderClosedError, StorageError
-from storage_providers.maintenance import Check, Checkable
+from storage_providers.maintenance import Check, Checkable, error_name
 from storage_providers.protocol import Address, Capabilities
 from storage_providers.providers._hybrid.metrics import METRICS, Counter, HybridCounts
+from storage_providers.providers._probe import try_writing
 
 __all__ = [
     "HybridEvent",
@@ -155,16 +156,17 @@ def is_open(provider: Provider) -> bool:
 
 
 async def check_side(side: str, provider: Provider, *, write: bool) -> list[Check]:
-    """Have one side checked; one that checks nothing itself is read from."""
+    """Have one side checked; one that checks nothing itself is read from and written to."""
     if isinstance(provider, Checkable) and is_open(provider):
         found = await provider.checks(write=write)
         return [msgspec.structs.replace(each, name=f"{side}: {each.name}") for each in found]
     try:
         await provider.read([Address("hybrid_check", "none")])
+        done = await try_writing(provider) if write else "it answers"
     except StorageError as error:
-        detail, name = f"{provider!r} does not answer: {error}", type(error).__name__
-        return [Check(name=side, ok=False, detail=detail, error=name)]
-    return [Check(name=side, ok=True, detail=f"{provider!r} answers")]
+        detail = f"{provider!r} fails: {error}"
+        return [Check(name=side, ok=False, detail=detail, error=error_name(error))]
+    return [Check(name=side, ok=True, detail=f"{provider!r}: {done}")]
 
 
 def check_journal(status: HybridStatus) -> Check:
