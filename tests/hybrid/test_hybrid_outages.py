@@ -314,6 +314,26 @@ def test_a_condition_without_an_answer_stays_unknown(
     asyncio.run(play())
 
 
+def test_a_write_that_landed_is_not_refused_by_an_old_copy(tmp_path: Path) -> None:
+    """Its answer was lost and the fallback lacks the document: that is no refusal, but unknown."""
+
+    async def play() -> None:
+        async with opened(tmp_path) as world:
+            await world.hybrid.fill()
+            await world.primary.put_item("things", {"id": "a", "n": 1})
+            world.faults.script.append(LoseAnswer("write"))
+            with pytest.raises(OutcomeUnknownError):
+                await world.hybrid.update_item("things", "a", {"n": 2})
+            assert await world.there() == {"n": 2}
+            world.cut()
+            with pytest.raises(TransportError):
+                await world.seen()
+            world.mend()
+            assert await world.seen() == {"n": 2}
+
+    asyncio.run(play())
+
+
 def test_a_copy_that_fails_is_in_doubt_until_it_is_made(tmp_path: Path) -> None:
     """The write is acknowledged, as the primary has it; an outage does not show the old copy."""
 

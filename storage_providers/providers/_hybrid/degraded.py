@@ -235,6 +235,8 @@ class Degraded:
                 results[position] = _result(write, answer)
             else:
                 results[position] = _unless_unknown(answer, errors[position])
+                if isinstance(errors[position], OutcomeUnknownError):
+                    await self._mirror.doubt([address])
         failure = await self._store(kept)
         if failure is not None:
             for (position, _), answer in zip(writes, answers, strict=True):
@@ -328,5 +330,9 @@ def _result(write: Put | Patch | Delete, taken: Taken) -> Result:
 
 
 def _unless_unknown(answer: StorageError, error: StorageError) -> StorageError:
-    """Why a write was not taken; what depends on the primary is answered by its own error."""
-    return error if isinstance(answer, TransportError) else answer
+    """Why a write was not taken; what depends on the primary is answered by its own error.
+
+    So is what may have landed there, whatever the fallback makes of it.
+    """
+    depends = isinstance(answer, TransportError) or isinstance(error, OutcomeUnknownError)
+    return error if depends else answer
