@@ -487,12 +487,12 @@ class HybridProvider(Provider):
                 raise self._link.outage()
             while await self._journal.is_pending():
                 try:
-                    step = await self._replay.step()
+                    step = await self._replay.step(wait=True)
                 except StorageError as error:
                     self._link.failed(error)
                     raise
-                if not step:
-                    raise TransportError("another task or process is replaying; try again later")
+                if not step and await self._journal.is_pending():
+                    raise TransportError("another process is replaying; try again later")
                 done += step
                 self._listener.tell(HybridEvent("replayed", step))
                 if on_progress is not None:

@@ -104,7 +104,7 @@ class History:
 
     def after(self, state: State) -> History:
         """What follows, once it is known what is at the primary."""
-        is_copied = any(op.sure for op in self.here)
+        is_copied = bool(self.here) and self.here[-1].sure
         return History(state, () if is_copied else self.copies | self.ever)
 
     def explains(self, final: State, records: list[ConflictRecord]) -> bool:
@@ -118,16 +118,19 @@ class History:
         start: set[State],
         here: list[Op],
         others: set[State],
+        line: set[State] | None = None,
     ) -> bool:
+        """`line`: what the journal goes on from where it was not seen what a conflict left."""
         if not records:
             return self._without_conflict(final, start, here, others)
+        line = start if line is None else line | start
         conflict, kept = records[0].conflict, plain_stored(records[0].resolution.stored)
         theirs = _on_the_way(others, self.there) | _on_the_way(start, here)
         if plain_stored(conflict.primary) not in theirs:
             return False
         return any(
-            plain_stored(conflict.fallback) in run(start, here[:k])
-            and self._explains(final, records[1:], {kept}, here[k:], {kept})
+            plain_stored(conflict.fallback) in (mine := run(line, here[:k]))
+            and self._explains(final, records[1:], {kept}, here[k:], {kept}, mine)
             for k in range(len(here) + 1)
         )
 

@@ -22,7 +22,7 @@ from storage_providers.providers.sqlite import SQLiteProvider
 from tests.hybrid.model import History, Op, plain_stored
 from tests.hybrid.worker import COLLECTION, plain, serve
 
-SEEDS = int(os.environ.get("HYBRID_SEEDS", "5"))
+SEEDS = int(os.environ.get("HYBRID_SEEDS", "8"))
 FIRST_SEED = int(os.environ.get("HYBRID_FIRST_SEED", "0"))
 EPISODES = 3
 IDS = ("a", "b", "c", "d")
@@ -291,4 +291,4 @@ def test_nothing_is_lost_or_doubled(tmp_path: Path, seed: int) -> None:
     finally:
         for process in play.processes:
             process.process.kill()
-    assert seen["ok"] > 5
+    assert seen["ok"] + seen["refused"] > 5

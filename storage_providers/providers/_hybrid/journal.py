@@ -322,17 +322,18 @@ class Journal:
             (record.state, _encode(record), record.number),
         )
 
-    async def settling(self, address: Address) -> ConflictRecord | None:
-        """The conflict of a document that was being settled when a process ended."""
-        return await self._worker.submit(self._settling, address, special=True)
+    async def settling(self, addresses: Sequence[Address]) -> dict[Address, ConflictRecord]:
+        """The conflicts of documents that were being settled when a process ended."""
+        return await self._worker.submit(self._settling, addresses, special=True)
 
-    def _settling(self, address: Address) -> ConflictRecord | None:
-        row = self._worker.connection.execute(
+    def _settling(self, addresses: Sequence[Address]) -> dict[Address, ConflictRecord]:
+        sql = (
             "SELECT record FROM conflicts WHERE collection = ? AND id = ? AND state = 'settling' "
-            "ORDER BY number DESC LIMIT 1",
-            (address.collection, address.id),
-        ).fetchone()
-        return None if row is None else _decode_record(row[0])
+            "ORDER BY number DESC LIMIT 1"
+        )
+        ask = self._worker.connection.execute
+        rows = {each: ask(sql, (each.collection, each.id)).fetchone() for each in addresses}
+        return {each: _decode_record(row[0]) for each, row in rows.items() if row is not None}
 
     async def records(self, after: int, limit: int) -> list[ConflictRecord]:
         """The log, in order of the numbers."""

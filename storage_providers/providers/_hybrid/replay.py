@@ -7,6 +7,7 @@ replaying twice changes nothing. Anything else was changed elsewhere meanwhile, 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -102,10 +103,13 @@ class Replay:
         self._clock = clock
         self._on_conflict = on_conflict
         self._lock = RootLock(f"{journal.path}.lock", 0)
-        self._running = False
+        self._turn = asyncio.Lock()
 
-    async def step(self) -> int:
+    async def step(self, *, wait: bool = False) -> int:
         """Replay one window.
+
+        Args:
+            wait: Let another task end its window first, instead of leaving it to that.
 
         Returns:
             How many writes of the journal are done with; 0 also while another task or process is
@@ -115,18 +119,16 @@ class Replay:
             TransportError: The primary is unavailable; what is not done stays in the journal.
             StorageError: It refuses as a whole; likewise.
         """
-        if self._running:
+        if self._turn.locked() and not wait:
             return 0
-        self._running = True
-        try:
-            with self._lock.held():
-                return await self._window()
-        except DeadlineExceededError as error:
-            if error.provider is not None:
-                raise
-            return 0  # Another process is replaying.
-        finally:
-            self._running = False
+        async with self._turn:
+            try:
+                with self._lock.held():
+                    return await self._window()
+            except DeadlineExceededError as error:
+                if error.provider is not None:
+                    raise
+                return 0  # Another process is replaying.
 
     async def _window(self) -> int:
         entries = await self._journal.head()
@@ -151,8 +153,10 @@ class Replay:
     async def _round(self, chains: dict[Address, list[Entry]]) -> list[_Plan]:
         """Read the documents and write what is missing; returns what is done with."""
         found = await self._read(list(chains))
+        begun = await self._journal.settling(list(chains))
         plans = [
-            await self._plan(address, chain, found[address]) for address, chain in chains.items()
+            await self._plan(chain, found[address], begun.get(address))
+            for address, chain in chains.items()
         ]
         await self._write_copies(plans)
         pending = [plan for plan in plans if plan.write is not None]
@@ -182,15 +186,18 @@ class Replay:
     # --- one document --------------------------------------------------------------------------
 
     async def _plan(
-        self, address: Address, chain: Sequence[Entry], found: Item | StorageError | None
+        self,
+        chain: Sequence[Entry],
+        found: Item | StorageError | None,
+        record: ConflictRecord | None,
     ) -> _Plan:
-        now_ms = self._clock.now_ms()
+        """`record`: a conflict of the document that was being settled when a process ended."""
+        address, now_ms = chain[0].address, self._clock.now_ms()
         seqs, target = [entry.seq for entry in chain], live(chain[-1].after, now_ms)
         if isinstance(found, StorageError):
             # Nobody can read it; what was promised takes its place.
             return _Plan(address, seqs, self._towards(address, target, ANY), target)
         there = None if found is None else live(Stored.of(found), now_ms)
-        record = await self._journal.settling(address)
         if record is not None:
             covered = _covered(chain, record)
             if covered and is_same(there, live(record.resolution.stored, now_ms)):
@@ -201,12 +208,7 @@ class Replay:
         if is_same(there, target):
             return _Plan(address, seqs, None, target)
         base = chain[0].before
-        states = [live(entry.after, now_ms) for entry in chain]
-        if base.certain:
-            states.append(live(base.stored, now_ms))
-        elif there is None:
-            states.append(None)
-        if any(is_same(there, state) for state in states):
+        if _is_ours(chain, there, now_ms):
             write = self._towards(address, target, _condition(found))
             return _Plan(address, seqs, write, target)
         conflict = Conflict(
@@ -341,6 +343,17 @@ class Replay:
             )
             record = await self._journal.log(self._record(conflict, Resolution(there)))
         return msgspec.structs.replace(record, state="refused", error=error_name(error))
+
+
+def _is_ours(chain: Sequence[Entry], there: Stored | None, now_ms: int) -> bool:
+    """Whether the primary has what was there before the outage's writes, or what one left."""
+    base = chain[0].before
+    states = [live(entry.after, now_ms) for entry in chain]
+    if base.certain:
+        states.append(live(base.stored, now_ms))
+    elif there is None:
+        states.append(None)
+    return any(is_same(there, state) for state in states)
 
 
 def _settled_record(record: ConflictRecord, copy_error: StorageError | None) -> ConflictRecord:
