@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 import typer
@@ -53,40 +53,7 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
         rich_markup_mode="rich",
     )
-    for name, function, examples in (
-        (
-            "status",
-            status,
-            (f"storage-providers -u {URL} hybrid status", "storage-providers hybrid status --json"),
-        ),
-        (
-            "fill",
-            fill,
-            ("storage-providers hybrid fill", "storage-providers hybrid fill --adopt --yes"),
-        ),
-        (
-            "replay",
-            replay,
-            ("storage-providers hybrid replay", "storage-providers hybrid replay --json"),
-        ),
-        (
-            "conflicts",
-            conflicts,
-            (
-                "storage-providers hybrid conflicts",
-                "storage-providers hybrid conflicts 3 --documents",
-                "storage-providers hybrid conflicts --json",
-            ),
-        ),
-        (
-            "undo",
-            undo,
-            (
-                "storage-providers hybrid undo 3 --keep fallback",
-                "storage-providers hybrid undo 3 --keep primary --yes",
-            ),
-        ),
-    ):
+    for name, (function, examples) in _COMMANDS.items():
         command(group, name, examples=examples, panel=PANEL)(function)
     app.add_typer(group, name="hybrid", rich_help_panel=PANEL)
 
@@ -371,3 +338,35 @@ def _report(facts: JsonObject, as_json: bool) -> None:
         emit(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode() + "\n")
     else:
         print_facts(facts)
+
+
+_COMMANDS: Final[Mapping[str, tuple[Callable[..., Awaitable[None]], tuple[str, ...]]]] = {
+    "status": (
+        status,
+        (f"storage-providers -u {URL} hybrid status", "storage-providers hybrid status --json"),
+    ),
+    "fill": (
+        fill,
+        ("storage-providers hybrid fill", "storage-providers hybrid fill --adopt --yes"),
+    ),
+    "replay": (
+        replay,
+        ("storage-providers hybrid replay", "storage-providers hybrid replay --json"),
+    ),
+    "conflicts": (
+        conflicts,
+        (
+            "storage-providers hybrid conflicts",
+            "storage-providers hybrid conflicts 3 --documents",
+            "storage-providers hybrid conflicts --json",
+        ),
+    ),
+    "undo": (
+        undo,
+        (
+            "storage-providers hybrid undo 3 --keep fallback",
+            "storage-providers hybrid undo 3 --keep primary --yes",
+        ),
+    ),
+}
+"""The commands with the ends of their help."""

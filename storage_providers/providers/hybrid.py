@@ -27,7 +27,7 @@ from storage_providers.errors import (
     StorageError,
     TransportError,
 )
-from storage_providers.maintenance import Check, error_name
+from storage_providers.maintenance import Check, Provision, error_name
 from storage_providers.protocol import (
     Address,
     Capabilities,
@@ -67,6 +67,7 @@ from storage_providers.providers._hybrid.reporting import (
     check_journal,
     check_side,
     is_open,
+    provision_sides,
     together,
 )
 from storage_providers.providers._hybrid.sending import (
@@ -169,16 +170,7 @@ class HybridProvider(Provider):
             clock=self.clock,
             on_conflict=self._listener.tell_conflict,
         )
-        self._link = Link(
-            primary,
-            fallback,
-            journal=self._journal,
-            mirror=self._mirror,
-            replay=self._replay,
-            clock=self.clock,
-            retry_seconds=retry_seconds,
-            listener=self._listener,
-        )
+        self._link = Link(self._replay, fallback, self._listener, retry_seconds)
         self._background: asyncio.Task[None] | None = None
 
     @property
@@ -462,6 +454,19 @@ class HybridProvider(Provider):
         checks += await check_side("fallback", self._fallback, write=write)
         status = await self.status()
         return [*checks, check_journal(status), check_copies(status)]
+
+    async def provision(self, *, dry_run: bool = False) -> list[Provision]:
+        """Make what the services of both sides need; they need not be connected.
+
+        Args:
+            dry_run: Only look.
+
+        Raises:
+            PermissionDeniedError: The credentials do not allow it.
+            TransportError: A service could not be reached.
+        """
+        sides = {"primary": self._primary, "fallback": self._fallback}
+        return await provision_sides(sides, dry_run=dry_run)
 
     async def replay(self, *, on_progress: Callable[[int], None] | None = None) -> int:
         """Replay the whole journal now, whenever the primary was last tried.

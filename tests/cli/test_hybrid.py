@@ -147,6 +147,20 @@ def test_what_was_changed_since_is_not_undone(pair: Bucket) -> None:
     assert "was changed since" in cli("hybrid", "undo", "1", "--keep", "fallback", "-y", code=4).err
 
 
+def test_both_sides_are_provisioned(moto: MotoS3, environment: pytest.MonkeyPatch) -> None:
+    """What the services of the sides need is made, and said whose it is."""
+    name = "made-for-a-hybrid"
+    pair = Bucket(moto, name, environment)
+    (row,) = json.loads(pair.hybrid("provision", "--dry-run", "--json").out)["provisions"]
+    assert (row["what"], row["state"]) == (f"primary: bucket {name}", "missing")
+    made = json.loads(pair.hybrid("provision", "--json").out)
+    try:
+        assert made["provisions"][0]["state"] == "made"
+        assert all(check["ok"] for check in made["checks"])
+    finally:
+        moto.drop_bucket(name)
+
+
 def test_a_user_sees_their_own_conflicts(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where settings confine a hybrid to a user, nobody else's are listed, shown or undone."""
     asyncio.run(_conflicts(tmp_path, "user-7/todos", "user-8/todos"))

@@ -6,13 +6,10 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from storage_providers._clock import Clock
 from storage_providers.base import Provider
 from storage_providers.errors import StorageError, TransportError
 from storage_providers.maintenance import error_name
 from storage_providers.providers._hybrid.filling import mend
-from storage_providers.providers._hybrid.journal import Journal
-from storage_providers.providers._hybrid.mirror import Mirror
 from storage_providers.providers._hybrid.replay import Replay
 from storage_providers.providers._hybrid.reporting import (
     HybridEvent,
@@ -30,34 +27,21 @@ class Link:
     """Decides for each call which side answers; the primary does once it has the whole journal.
 
     Args:
-        primary: The primary.
+        replay: Brings the journal over to the primary.
         fallback: The fallback.
-        journal: What the primary does not have yet.
-        mirror: The copies.
-        replay: Brings the journal over.
-        clock: Time.
-        retry_seconds: How long the primary is left alone after it could not be reached.
         listener: Told when the side changes.
+        retry_seconds: How long the primary is left alone after it could not be reached.
     """
 
     def __init__(
-        self,
-        primary: Provider,
-        fallback: Provider,
-        *,
-        journal: Journal,
-        mirror: Mirror,
-        replay: Replay,
-        clock: Clock,
-        retry_seconds: float,
-        listener: Listener,
+        self, replay: Replay, fallback: Provider, listener: Listener, retry_seconds: float
     ) -> None:
-        self._primary = primary
-        self._fallback = fallback
-        self._journal = journal
-        self._mirror = mirror
         self._replay = replay
-        self._clock = clock
+        self._primary = replay.primary
+        self._journal = replay.journal
+        self._mirror = replay.mirror
+        self._clock = replay.clock
+        self._fallback = fallback
         self._retry_seconds = retry_seconds
         self._tell = listener.tell
         self._failed_ms = 0

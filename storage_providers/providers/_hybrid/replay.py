@@ -95,12 +95,12 @@ class Replay:
         clock: Clock,
         on_conflict: Callable[[ConflictRecord], None],
     ) -> None:
-        self._primary = primary
-        self._journal = journal
-        self._mirror = mirror
+        self.primary = primary
+        self.journal = journal
+        self.mirror = mirror
         self._policy: PolicyName | Policy = policy
         self._policy_name = check_policy(policy)
-        self._clock = clock
+        self.clock = clock
         self._on_conflict = on_conflict
         self._lock = RootLock(f"{journal.path}.lock", 0)
         self._turn = asyncio.Lock()
@@ -131,12 +131,12 @@ class Replay:
                 return 0  # Another process is replaying.
 
     async def _window(self) -> int:
-        entries = await self._journal.head()
+        entries = await self.journal.head()
         chains: dict[Address, list[Entry]] = {}
         for entry in entries:
             chains.setdefault(entry.address, []).append(entry)
         done = 0
-        async with self._mirror.writing(chains):
+        async with self.mirror.writing(chains):
             for _ in range(ROUNDS):
                 if not chains:
                     return done
@@ -153,14 +153,14 @@ class Replay:
     async def _round(self, chains: dict[Address, list[Entry]]) -> list[_Plan]:
         """Read the documents and write what is missing; returns what is done with."""
         found = await self._read(list(chains))
-        begun = await self._journal.settling(list(chains))
+        begun = await self.journal.settling(list(chains))
         plans = [
             await self._plan(chain, found[address], begun.get(address))
             for address, chain in chains.items()
         ]
         await self._write_copies(plans)
         pending = [plan for plan in plans if plan.write is not None]
-        sent = await send(self._primary, [plan.write for plan in pending if plan.write is not None])
+        sent = await send(self.primary, [plan.write for plan in pending if plan.write is not None])
         outcomes = {plan.address: result for plan, result in zip(pending, sent, strict=True)}
         done = [plan for plan in plans if not _is_again(outcomes.get(plan.address))]
         await self._finish(done, outcomes, found)
@@ -173,7 +173,7 @@ class Replay:
         self, addresses: Sequence[Address]
     ) -> dict[Address, Item | StorageError | None]:
         try:
-            items: Sequence[Result] = await self._primary.read(addresses)
+            items: Sequence[Result] = await self.primary.read(addresses)
         except BatchError as error:
             items = error.results
             for failure in error.errors:
@@ -192,7 +192,7 @@ class Replay:
         record: ConflictRecord | None,
     ) -> _Plan:
         """`record`: a conflict of the document that was being settled when a process ended."""
-        address, now_ms = chain[0].address, self._clock.now_ms()
+        address, now_ms = chain[0].address, self.clock.now_ms()
         seqs, target = [entry.seq for entry in chain], live(chain[-1].after, now_ms)
         if isinstance(found, StorageError):
             # Nobody can read it; what was promised takes its place.
@@ -204,7 +204,7 @@ class Replay:
                 return _Plan(address, covered, None, there, record)
             if covered and is_same(there, record.conflict.primary):
                 return self._settled(address, covered, found, record)
-            await self._journal.finish((), [msgspec.structs.replace(record, state="settled")])
+            await self.journal.finish((), [msgspec.structs.replace(record, state="settled")])
         if is_same(there, target):
             return _Plan(address, seqs, None, target)
         base = chain[0].before
@@ -232,7 +232,7 @@ class Replay:
         return _Plan(address, seqs, write, result, record)
 
     async def _log(self, conflict: Conflict) -> ConflictRecord:
-        limit = self._primary.capabilities.max_id_bytes
+        limit = self.primary.capabilities.max_id_bytes
         try:
             resolution = settle(conflict, self._policy, max_id_bytes=limit)
         except StorageError:
@@ -244,7 +244,7 @@ class Replay:
                 collection=conflict.collection,
                 item_id=conflict.id,
             ) from error
-        return await self._journal.log(self._record(conflict, resolution))
+        return await self.journal.log(self._record(conflict, resolution))
 
     def _record(self, conflict: Conflict, resolution: Resolution) -> ConflictRecord:
         return ConflictRecord(
@@ -253,11 +253,11 @@ class Replay:
             policy=self._policy_name,
             resolution=resolution,
             state="settling",
-            seen_ms=self._clock.now_ms(),
+            seen_ms=self.clock.now_ms(),
         )
 
     def _towards(self, address: Address, target: Stored | None, condition: Condition) -> Write:
-        able = self._primary.capabilities
+        able = self.primary.capabilities
         if target is not None:
             possible = able.conditional_write
             return target.put(address.collection, condition if possible else ANY)
@@ -277,14 +277,14 @@ class Replay:
         if not owners:
             return
         copies = [copy for _, copy in owners]
-        results = await send(self._primary, copies)
+        results = await send(self.primary, copies)
         for position, error in separate(results).items():
             if isinstance(error, REFUSALS):
                 # The log keeps what the primary never takes; the rest must not wait for it.
                 owners[position][0].copy_error = error
             elif not isinstance(error, ItemExistsError):
                 raise error
-        await self._mirror.store(
+        await self.mirror.store(
             {
                 Address(copy.collection, copy.id): item
                 for copy, item in zip(copies, results, strict=True)
@@ -316,14 +316,14 @@ class Replay:
             for plan in plans
             if plan.record is not None and plan.record.number not in refused
         ]
-        self._mirror.forget(plan.address for plan in plans)
+        self.mirror.forget(plan.address for plan in plans)
         last = {plan.address: plan.seqs[-1] for plan in plans}
-        for address in await self._journal.later({each: last[each] for each in correct}):
+        for address in await self.journal.later({each: last[each] for each in correct}):
             del correct[address]  # The fallback has what was written after this.
         if correct:
-            await self._mirror.store(correct)
-        await self._journal.finish([seq for plan in plans for seq in plan.seqs], records)
-        await self._mirror.keep_promises(list(correct))
+            await self.mirror.store(correct)
+        await self.journal.finish([seq for plan in plans for seq in plan.seqs], records)
+        await self.mirror.keep_promises(list(correct))
         for record in records:
             self._on_conflict(record)
 
@@ -341,7 +341,7 @@ class Replay:
                 fallback=plan.target,
                 base=there,
             )
-            record = await self._journal.log(self._record(conflict, Resolution(there)))
+            record = await self.journal.log(self._record(conflict, Resolution(there)))
         return msgspec.structs.replace(record, state="refused", error=error_name(error))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from storage_providers.base import Provider
 from storage_providers.conflicts import ConflictRecord
 from storage_providers.errors import ProviderClosedError, StorageError
-from storage_providers.maintenance import Check, Checkable, error_name
+from storage_providers.maintenance import Check, Checkable, Provision, Provisionable, error_name
 from storage_providers.protocol import Address, Capabilities
 from storage_providers.providers._hybrid.metrics import METRICS, Counter, HybridCounts
 from storage_providers.providers._probe import try_writing
@@ -24,6 +24,7 @@ __all__ = [
     "check_journal",
     "check_side",
     "is_open",
+    "provision_sides",
     "together",
 ]
 
@@ -157,16 +158,34 @@ def is_open(provider: Provider) -> bool:
 
 async def check_side(side: str, provider: Provider, *, write: bool) -> list[Check]:
     """Have one side checked; one that checks nothing itself is read from and written to."""
-    if isinstance(provider, Checkable) and is_open(provider):
-        found = await provider.checks(write=write)
+    own = _below_layers(provider)
+    if isinstance(own, Checkable) and is_open(provider):
+        found = await own.checks(write=write)
         return [msgspec.structs.replace(each, name=f"{side}: {each.name}") for each in found]
     try:
         await provider.read([Address("hybrid_check", "none")])
-        done = await try_writing(provider) if write else "it answers"
+        done = await try_writing(own) if write else "it answers"
     except StorageError as error:
         detail = f"{provider!r} fails: {error}"
         return [Check(name=side, ok=False, detail=detail, error=error_name(error))]
     return [Check(name=side, ok=True, detail=f"{provider!r}: {done}")]
+
+
+async def provision_sides(sides: Mapping[str, Provider], *, dry_run: bool) -> list[Provision]:
+    """Make what the services of the sides need, and say whose it is."""
+    return [
+        msgspec.structs.replace(each, what=f"{side}: {each.what}")
+        for side, provider in sides.items()
+        if isinstance(own := _below_layers(provider), Provisionable)
+        for each in await own.provision(dry_run=dry_run)
+    ]
+
+
+def _below_layers(provider: Provider) -> Provider:
+    """What layers stand on. Providers know no layer, so it goes by the name of the attribute."""
+    while isinstance(inner := getattr(provider, "inner", None), Provider):
+        provider = inner
+    return provider
 
 
 def check_journal(status: HybridStatus) -> Check:
