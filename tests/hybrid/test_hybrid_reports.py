@@ -169,6 +169,37 @@ def test_a_replay_waits_for_the_one_in_the_background(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+def test_a_read_waits_for_what_is_on_its_way(tmp_path: Path) -> None:
+    """While another task brings the journal over, a call sees what comes of it, conflicts too."""
+
+    async def play() -> None:
+        async with opened(tmp_path) as world:
+            await world.put(n=1, m=1)
+            world.cut()
+            await world.hybrid.update_item("things", "a", {"n": 2})
+            await world.primary.update_item("things", "a", {"m": 2})
+            world.mend()
+            begun, go = asyncio.Event(), asyncio.Event()
+            plain_around = world.line.around
+
+            async def slow(_call: Call, proceed: Any) -> Any:
+                world.line.around = plain_around  # type: ignore[method-assign]
+                begun.set()
+                await go.wait()
+                return await proceed()
+
+            world.line.around = slow  # type: ignore[method-assign]
+            replaying = asyncio.create_task(world.hybrid.replay())
+            await begun.wait()
+            reading = asyncio.create_task(world.seen())
+            await asyncio.sleep(0)
+            go.set()
+            assert await reading == {"n": 2, "m": 2}
+            assert await replaying == 1
+
+    asyncio.run(play())
+
+
 async def _second(world: World) -> HybridProvider:
     second = world.again()
     await second.connect()

@@ -89,7 +89,8 @@ class Link:
             return False
         pending, doubts = await self._journal.has_work()
         if pending:
-            await self.advance()
+            if not await self.advance():
+                await self._replay.idle()
             if await self._journal.is_pending():
                 return False
         if (doubts or self._mirror.has_doubts_unnoted) and self._is_due(self._mended_ms):

@@ -130,6 +130,11 @@ class Replay:
                     raise
                 return 0  # Another process is replaying.
 
+    async def idle(self) -> None:
+        """Wait until no task of this process is at a window."""
+        async with self._turn:
+            return
+
     async def _window(self) -> int:
         entries = await self.journal.head()
         chains: dict[Address, list[Entry]] = {}
