@@ -80,7 +80,7 @@ class History:
     def __init__(self, state: State = None, copies: Iterable[State] = ()) -> None:
         self.here0: set[State] = {state}
         self.there0: set[State] = {state}
-        self.copies = set(copies)
+        self.copies: set[State] = set(copies)
         self.here: list[Op] = []
         self.there: list[Op] = []
 
@@ -96,7 +96,7 @@ class History:
 
     def mirrored(self) -> None:
         """Both sides are the same: it was read or written while the primary answered."""
-        self.copies = set()
+        self.copies.clear()
 
     def begin_outage(self) -> None:
         """From here on the fallback is what is seen."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from storage_providers.conflicts import POLICIES, ConflictRecord, settle
+from storage_providers.conflicts import POLICIES, ConflictRecord, PolicyName, settle
 from storage_providers.providers.sqlite import SQLiteProvider
 from tests.hybrid.model import History, Op, plain_stored
 from tests.hybrid.worker import COLLECTION, plain, serve
@@ -78,7 +78,7 @@ class Play:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.chance = random.Random(seed)
-        self.policy = self.chance.choice(sorted(POLICIES))
+        self.policy: PolicyName = self.chance.choice(sorted(POLICIES))
         mode = self.chance.choice(["unconditional", "journal"])
         self.options = {"policy": self.policy, "degraded_writes": mode}
         self.tokens = iter(range(10**9))
