@@ -188,7 +188,7 @@ def test_a_read_waits_for_what_is_on_its_way(tmp_path: Path) -> None:
                 await go.wait()
                 return await proceed()
 
-            world.line.around = slow  # type: ignore[method-assign]
+            world.line.around = slow  # type: ignore[method-assign, assignment]
             replaying = asyncio.create_task(world.hybrid.replay())
             await begun.wait()
             reading = asyncio.create_task(world.seen())
