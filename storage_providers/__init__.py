@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     )
     from storage_providers.providers.d1 import D1Provider
     from storage_providers.providers.dual_write import DualWriteProvider
+    from storage_providers.providers.hybrid import HybridProvider
     from storage_providers.providers.in_memory import InMemoryProvider
     from storage_providers.providers.kv import CloudflareKVProvider
     from storage_providers.providers.local_file import LocalFileProvider
@@ -101,6 +102,7 @@ _HOMES = {
     """,
     "providers.d1": "D1Provider",
     "providers.dual_write": "DualWriteProvider",
+    "providers.hybrid": "HybridProvider",
     "providers.in_memory": "InMemoryProvider",
     "providers.kv": "CloudflareKVProvider",
     "providers.local_file": "LocalFileProvider",
@@ -136,6 +138,7 @@ __all__ = [
     "Delete",
     "DocumentTooLargeError",
     "DualWriteProvider",
+    "HybridProvider",
     "IfVersion",
     "ImportReport",
     "InMemoryProvider",

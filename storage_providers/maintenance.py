@@ -12,6 +12,8 @@ from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from storage_providers import errors
+
 __all__ = [
     "Check",
     "Checkable",
@@ -22,6 +24,7 @@ __all__ = [
     "Provisionable",
     "Transient",
     "check_clock",
+    "error_name",
 ]
 
 SKEW_WARNED_MS: Final = 5_000
@@ -66,6 +69,16 @@ class Provision(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     state: Literal["made", "there", "missing"]
     detail: str = ""
+
+
+def error_name(error: Exception) -> str:
+    """Name of an error's class for reports; of a provider's own finer class, the public one above.
+
+    Args:
+        error: What was raised.
+    """
+    names = [kind.__name__ for kind in type(error).__mro__]
+    return next((name for name in names if name in errors.__all__), names[0])
 
 
 def check_clock(date: str | None, sent_ms: int, received_ms: int) -> Check:

@@ -13,6 +13,7 @@ from storage_providers.cli import (
     _doctor,
     _edit,
     _erase,
+    _hybrid,
     _indexes,
     _items,
     _listing,
@@ -66,6 +67,6 @@ def options(
 for group in (
     *(_listing, _items, _edit, _declare),
     *(_transfer, _erase, _migrate_group),
-    *(_doctor, _provision, _indexes, _d1),
+    *(_doctor, _provision, _indexes, _d1, _hybrid),
 ):
     group.register(app)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,8 +21,9 @@ from storage_providers.cli._session import Session, command
 from storage_providers.cli._text import visible
 from storage_providers.errors import ConfigurationError, StorageError
 from storage_providers.layers import below_layers
-from storage_providers.maintenance import Check, Checkable, Transient
-from storage_providers.protocol import Address, Delete, JsonObject, Put
+from storage_providers.maintenance import Check, Checkable, error_name
+from storage_providers.protocol import JsonObject
+from storage_providers.providers._probe import try_writing
 from storage_providers.settings import SettingsReport, explain_settings
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-PROBE_COLLECTION = ".doctor"
 EXTRAS = {
     "core": ("msgspec", "filelock", "pydantic", "pydantic-settings"),
     "cli": ("typer", "rich"),
@@ -126,7 +125,7 @@ async def _examine(session: Session, diagnosis: Diagnosis, write: bool) -> None:
             checks.append(await _tried("list", lambda: _list(provider)))
             if write:
                 # Below layers: a scope would have the trial document's folder inside its own.
-                checks.append(await _tried("write", lambda: _write(own)))
+                checks.append(await _tried("write", lambda: try_writing(own)))
     except (StorageError, OSError) as error:
         checks.append(_failed("connect", error))
 
@@ -154,35 +153,12 @@ async def _tried(name: str, attempt: Callable[[], Awaitable[str]]) -> Check:
 
 
 def _failed(name: str, error: Exception) -> Check:
-    return Check(name=name, ok=False, detail=describe(error), error=type(error).__name__)
+    return Check(name=name, ok=False, detail=describe(error), error=error_name(error))
 
 
 async def _list(provider: Provider) -> str:
     names = await provider.collections()
     return f"{len(names)} collections"
-
-
-async def _write(provider: Provider) -> str:
-    item_id = f"probe-{provider.clock.new_id()}"
-    try:
-        await provider.write([Put(PROBE_COLLECTION, {"id": item_id})])
-    except StorageError:
-        with suppress(StorageError):  # The first error says more.
-            await _clean_up(provider, item_id)
-        raise
-    try:
-        found = await provider.read([Address(PROBE_COLLECTION, item_id)])
-    finally:
-        await _clean_up(provider, item_id)
-    if found[0] is None and provider.capabilities.strongly_consistent:
-        raise StorageError("a document that was just written is not there")
-    return "a document was written, read and removed"
-
-
-async def _clean_up(provider: Provider, item_id: str) -> None:
-    await provider.write([Delete(PROBE_COLLECTION, item_id)])
-    if isinstance(provider, Transient):
-        await provider.discard(PROBE_COLLECTION)
 
 
 def _since(started: float) -> str:

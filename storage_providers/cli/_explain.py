@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
-from storage_providers.cli._output import emit
+from storage_providers.cli._output import emit, print_facts
 from storage_providers.layers import below_layers, stored_name
 from storage_providers.protocol import JsonObject, Page, Query
 
@@ -112,18 +112,4 @@ def print_explanation(found: Explanation, *, as_text: bool) -> None:
     facts: dict[str, object] = msgspec.to_builtins(found)
     del facts["plan"]
     facts.update((f"plan.{name}", value) for name, value in (found.plan or {}).items())
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        emit(f"{name.replace('_', ' '):<{width}}  {_words(value)}\n")
-
-
-def _words(value: object) -> str:
-    match value:
-        case None:
-            return "–"
-        case bool():
-            return "yes" if value else "no"
-        case int() | float():
-            return f"{value:,}"
-        case _:
-            return str(value)
+    print_facts(facts)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from storage_providers.layers import below_layers
 
 if TYPE_CHECKING:
     from storage_providers.base import Provider
+    from storage_providers.providers.hybrid import HybridProvider
 
 __all__ = ["missing_path", "nearest_folder"]
 
@@ -21,6 +22,9 @@ def missing_path(provider: Provider) -> str | None:
         provider: Any provider.
     """
     own = below_layers(provider)
+    while own.name == "hybrid":
+        # What the fallback needs is made when it is opened: its documents are copies.
+        own = below_layers(cast("HybridProvider", own).primary)
     path = getattr(own, "root", None) or getattr(own, "path", None)
     if not isinstance(path, str) or path == ":memory:" or Path(path).exists():
         return None

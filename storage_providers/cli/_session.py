@@ -71,8 +71,11 @@ class Session:
         """Whether the results are read by a person."""
         return sys.stdout.isatty()
 
-    def provider(self) -> Provider:
+    def provider(self, **options: Any) -> Provider:
         """Make the provider that the options or the settings name; it is not connected yet.
+
+        Args:
+            options: Options of its constructor.
 
         Raises:
             ConfigurationError: No provider is named, or its settings are wrong.
@@ -80,11 +83,11 @@ class Session:
         """
         from storage_providers.settings import open_provider
 
-        return open_provider(self.url)
+        return open_provider(self.url, **options)
 
     @asynccontextmanager
     async def open(
-        self, *, create: bool = False, dry_run: bool = False
+        self, *, create: bool = False, dry_run: bool = False, **options: Any
     ) -> AsyncGenerator[Provider]:
         """Open the provider that the options or the settings name.
 
@@ -92,6 +95,7 @@ class Session:
             create: Whether a folder or database that is not there is made. To read, it must be
                 there: a mistyped path is no empty collection.
             dry_run: Make nothing; an empty provider stands for what is not there.
+            options: Options of the provider's constructor.
 
         Yields:
             The provider, connected; it is closed at the end of the block.
@@ -102,7 +106,7 @@ class Session:
         """
         from storage_providers.cli._place import missing_path
 
-        provider = self.provider()
+        provider = self.provider(**options)
         missing = missing_path(provider)
         if missing is not None and not create:
             raise ConfigurationError(

@@ -23,12 +23,9 @@ from storage_providers.protocol import (
     Address,
     Capabilities,
     CollectionSpec,
-    Delete,
     Item,
     ItemVersion,
     Page,
-    Patch,
-    Put,
     Query,
     VersionPage,
     Write,
@@ -41,7 +38,13 @@ from storage_providers.providers._dual.following import (
 )
 from storage_providers.providers._dual.membership import LEASE_SECONDS, Grant, Membership
 from storage_providers.providers._dual.state import MigrationState, Phase, Side, StateStore
-from storage_providers.providers._hybrid.labels import labelled, labelled_error, to_side
+from storage_providers.providers._hybrid.labels import (
+    labelled,
+    labelled_error,
+    labelled_page,
+    labelled_result,
+    to_side,
+)
 from storage_providers.providers._hybrid.reporting import check_side, is_open, together
 from storage_providers.providers._hybrid.sending import Result, Results, joined
 
@@ -224,7 +227,8 @@ class DualWriteProvider(Provider):
             with _of_side(leader):
                 results = await write(sent)
             results = [
-                _labelled(write, each, label) for write, each in zip(batch, results, strict=True)
+                labelled_result(write, each, label)
+                for write, each in zip(batch, results, strict=True)
             ]
             await self._confirm(grant, batch, results)
             if self._doubts and grant.state.follows:
@@ -305,14 +309,7 @@ class DualWriteProvider(Provider):
             msgspec.structs.replace(query, cursor=_without(label, query.cursor))
             for query in queries
         ]
-        return [
-            msgspec.structs.replace(
-                page,
-                items=[labelled(item, label) for item in page.items],
-                cursor=None if page.cursor is None else label + page.cursor,
-            )
-            for page in await self._sides[side].query(asked)
-        ]
+        return [labelled_page(page, label) for page in await self._sides[side].query(asked)]
 
     async def _versions(self, collection: str, cursor: str | None, limit: int) -> VersionPage:
         state = await self._membership.state()
@@ -410,13 +407,6 @@ def _of_side(side: Side) -> Generator[None]:
     except StorageError as error:
         labelled_error(error, None, LABELS[side])
         raise
-
-
-def _labelled(write: Write, result: Result, label: str) -> Result:
-    if isinstance(result, StorageError):
-        asked = write.condition if isinstance(write, (Put, Patch, Delete)) else None
-        return labelled_error(result, asked, label)
-    return None if result is None else labelled(result, label)
 
 
 def _overtaken(cause: BaseException | None = None) -> OutcomeUnknownError:

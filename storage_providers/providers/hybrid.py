@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -27,33 +27,36 @@ from storage_providers.errors import (
     StorageError,
     TransportError,
 )
-from storage_providers.maintenance import Check
+from storage_providers.maintenance import Check, Provision, error_name
 from storage_providers.protocol import (
     Address,
     Capabilities,
     Clear,
     CollectionSpec,
-    Delete,
     Item,
     ItemVersion,
     Page,
-    Patch,
-    Put,
     Query,
     VersionPage,
     Write,
 )
 from storage_providers.providers._hybrid.degraded import Degraded, DegradedWrites
-from storage_providers.providers._hybrid.effects import FALLBACK, PRIMARY
-from storage_providers.providers._hybrid.filling import Filled, fill
+from storage_providers.providers._hybrid.effects import PRIMARY
+from storage_providers.providers._hybrid.filling import Filled, adopt, fill
 from storage_providers.providers._hybrid.journal import Journal
 from storage_providers.providers._hybrid.labels import (
+    cursor_of_primary,
     from_primary,
-    labelled,
+    is_of_fallback,
     labelled_error,
+    labelled_page,
+    labelled_result,
+    old_cursor,
+    query_of_primary,
     to_primary,
 )
 from storage_providers.providers._hybrid.link import Link
+from storage_providers.providers._hybrid.metrics import METRICS, Counter, HybridCounts, Metric
 from storage_providers.providers._hybrid.mirror import Mirror
 from storage_providers.providers._hybrid.replay import Replay
 from storage_providers.providers._hybrid.reporting import (
@@ -63,19 +66,31 @@ from storage_providers.providers._hybrid.reporting import (
     check_copies,
     check_journal,
     check_side,
+    is_open,
+    provision_sides,
     together,
 )
 from storage_providers.providers._hybrid.sending import (
-    Result,
     Results,
     joined,
     send,
 )
 from storage_providers.providers._hybrid.undoing import bring_back
 
-__all__ = ["Filled", "HybridEvent", "HybridProvider", "HybridStatus"]
+__all__ = [
+    "METRICS",
+    "Filled",
+    "HybridCounts",
+    "HybridEvent",
+    "HybridProvider",
+    "HybridStatus",
+    "Metric",
+    "is_open",
+]
 
 _LOGGER = logging.getLogger("storage_providers")
+
+T = TypeVar("T")
 
 LEAST_WAIT_SECONDS: Final = 0.1
 """How long the background waits between attempts at least. Ours."""
@@ -108,6 +123,9 @@ class HybridProvider(Provider):
         degraded_writes: `unconditional`: while degraded, writes with a condition raise the
             primary's error. `journal`: conditions are judged by what the fallback holds.
         retry_seconds: How long the primary is left alone after it could not be reached.
+        adopt_fallback: Take over what the fallback holds already when the journal is new: where
+            the primary has something else, it is replaced, and what the primary lacks is removed.
+            Without, such a fallback is refused.
         on_event: Told what happens. What it raises is logged by name and changes nothing.
         sleep: Waits between attempts to replay in the background; tests pass their own.
         clock: Time; without, the primary's.
@@ -127,57 +145,48 @@ class HybridProvider(Provider):
         policy: PolicyName | Policy = "merge",
         degraded_writes: DegradedWrites = "unconditional",
         retry_seconds: float = RETRY_SECONDS,
+        adopt_fallback: bool = False,
         on_event: Callable[[HybridEvent], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(clock=primary.clock if clock is None else clock)
-        if primary is fallback:
-            raise ConfigurationError("primary and fallback are the same provider; use two")
-        if degraded_writes not in ("unconditional", "journal"):
-            raise ConfigurationError(
-                f"degraded_writes is {degraded_writes!r}; use 'unconditional' or 'journal'"
-            )
-        if not retry_seconds >= 0:
-            raise ConfigurationError(f"retry_seconds is {retry_seconds}; the least is 0")
-        check_policy(policy)
-        path = os.fspath(journal)
-        if not path or path == ":memory:":
-            raise ConfigurationError("journal names no file; what it takes must survive a kill")
+        path = _checked(primary, fallback, journal, policy, retry_seconds)
         self._primary = primary
         self._fallback = fallback
+        self._adopt_fallback = adopt_fallback
         self._retry_seconds = retry_seconds
         self._sleep = sleep
-        self._listener = Listener(on_event)
-        self._journal = journal_ = Journal(path)
-        self._mirror = mirror = Mirror(fallback, journal_)
-        self._degraded = Degraded(
-            fallback,
-            journal_,
-            mirror,
-            writes=degraded_writes,
-            now_ms=self.clock.now_ms,
-            size_limit=self.size_limit,
-        )
+        self._counter = Counter()
+        self._listener = Listener(on_event, self._counter)
+        self._journal = Journal(path)
+        self._mirror = Mirror(fallback, self._journal)
+        self._degraded = Degraded(self, fallback, self._journal, self._mirror, degraded_writes)
         self._replay = Replay(
             primary,
-            journal_,
-            mirror,
+            self._journal,
+            self._mirror,
             policy=policy,
             clock=self.clock,
-            on_conflict=self._report_conflict,
+            on_conflict=self._listener.tell_conflict,
         )
-        self._link = Link(
-            primary,
-            fallback,
-            journal=journal_,
-            mirror=mirror,
-            replay=self._replay,
-            clock=self.clock,
-            retry_seconds=retry_seconds,
-            listener=self._listener,
-        )
+        self._link = Link(self._replay, fallback, self._listener, retry_seconds)
         self._background: asyncio.Task[None] | None = None
+
+    @property
+    def primary(self) -> Provider:
+        """The side that counts."""
+        return self._primary
+
+    @property
+    def fallback(self) -> Provider:
+        """The side that stands in."""
+        return self._fallback
+
+    @property
+    def journal(self) -> str:
+        """The file of the journal."""
+        return self._journal.path
 
     @property
     def capabilities(self) -> Capabilities:
@@ -195,6 +204,7 @@ class HybridProvider(Provider):
             await self._link.open(self._fallback)
             await self._journal.open()
             undo.push_async_callback(self._journal.close)
+            await adopt(self._fallback, self._journal, anyway=self._adopt_fallback)
             await self._link.reach()
             await self._degraded.restore()
             if await self._journal.is_pending():
@@ -228,12 +238,6 @@ class HybridProvider(Provider):
             except Exception as error:  # noqa: BLE001 - tried again; calls meet it as well.
                 _LOGGER.error("hybrid: replaying failed with %s", type(error).__name__)
 
-    def _report_conflict(self, record: ConflictRecord) -> None:
-        if record.state == "refused":
-            self._listener.tell(HybridEvent("refused", detail=record.error))
-        else:
-            self._listener.tell(HybridEvent("conflict", detail=record.policy))
-
     # --- reads ---------------------------------------------------------------------------------
 
     async def _read(self, addresses: Sequence[Address]) -> list[Item | None]:
@@ -244,8 +248,15 @@ class HybridProvider(Provider):
             labelled_error(error)
             raise
         if isinstance(items, StorageError):
-            return joined(await self._degraded.read(addresses, items))
+            return joined(self._answered("reads", await self._degraded.read(addresses, items)))
         await self._mirror.copy(list(zip(addresses, items, strict=True)), tick)
+        return [from_primary(item) for item in items]
+
+    async def _read_primary(self, addresses: Sequence[Address]) -> list[Item | None]:
+        """What the primary says, or its error."""
+        items = await self._link.ask(lambda: self._primary.read(addresses))
+        if isinstance(items, StorageError):
+            raise items
         return [from_primary(item) for item in items]
 
     # --- writes --------------------------------------------------------------------------------
@@ -300,10 +311,11 @@ class HybridProvider(Provider):
                 else:
                     landed[Address(write.collection, write.id)] = result
             await self._mirror.store(landed)
+            await self._mirror.keep_promises(list(landed))
         except BaseException:
             self._mirror.doubt_now(doubted)
             raise
-        return [_labelled_result(write, each) for write, each in zip(batch, results, strict=True)]
+        return [labelled_result(write, each) for write, each in zip(batch, results, strict=True)]
 
     async def _take(
         self, batch: Sequence[Write], lost: dict[int, TransportError], results: Results
@@ -316,6 +328,7 @@ class HybridProvider(Provider):
         )
         for position, result in zip(positions, taken, strict=True):
             results[position] = result
+        self._answered(None, taken)
         count = sum(not isinstance(result, StorageError) for result in taken)
         if count:
             self._listener.tell(HybridEvent("journaled", count))
@@ -324,15 +337,15 @@ class HybridProvider(Provider):
     # --- queries -------------------------------------------------------------------------------
 
     async def _query(self, queries: Sequence[Query]) -> list[Page]:
-        if any(_is_of_fallback(query.cursor) for query in queries):
+        if any(is_of_fallback(query.cursor) for query in queries):
             # What an outage began is ended where it began, outage or not.
             return [await self._continue(query) for query in queries]
         tick = self._mirror.tick
         pages = await self._link.ask(
-            lambda: self._primary.query([_query_of_primary(query) for query in queries])
+            lambda: self._primary.query([query_of_primary(query) for query in queries])
         )
         if isinstance(pages, StorageError):
-            return await self._degraded.query(queries, pages)
+            return await self._asked(len(queries), self._degraded.query(queries, pages))
         found = [
             (Address(query.collection, item.id), item)
             for query, page in zip(queries, pages, strict=True)
@@ -340,39 +353,63 @@ class HybridProvider(Provider):
             for item in page.items
         ]
         await self._mirror.copy(found, tick)
-        return [_labelled_page(page) for page in pages]
+        return [labelled_page(page) for page in pages]
 
     async def _continue(self, query: Query) -> Page:
-        if _is_of_fallback(query.cursor):
-            return (await self._degraded.query([query], _old_cursor(query.collection)))[0]
+        if is_of_fallback(query.cursor):
+            error = old_cursor(query.collection)
+            return (await self._asked(1, self._degraded.query([query], error)))[0]
         return (await self._query([query]))[0]
 
     async def _versions(self, collection: str, cursor: str | None, limit: int) -> VersionPage:
-        if _is_of_fallback(cursor):
-            error = _old_cursor(collection)
-            return await self._degraded.versions(collection, cursor, limit, error)
+        if is_of_fallback(cursor):
+            error = old_cursor(collection)
+            return await self._asked(1, self._degraded.versions(collection, cursor, limit, error))
         page = await self._link.ask(
-            lambda: self._primary.versions(collection, _of_primary(cursor, collection), limit)
+            lambda: self._primary.versions(collection, cursor_of_primary(cursor, collection), limit)
         )
         if isinstance(page, StorageError):
-            return await self._degraded.versions(collection, cursor, limit, page)
+            return await self._asked(1, self._degraded.versions(collection, cursor, limit, page))
         entries = [ItemVersion(each.id, PRIMARY + each.version) for each in page.entries]
         following = None if page.cursor is None else PRIMARY + page.cursor
         return VersionPage(entries=entries, cursor=following)
+
+    # --- counting ------------------------------------------------------------------------------
+
+    async def _asked(self, count: int, answer: Awaitable[T]) -> T:
+        """Count questions that the fallback is asked, by whether it answers."""
+        try:
+            found = await answer
+        except TransportError:
+            self._counter.add("unanswered", count)
+            raise
+        self._counter.add("queries", count)
+        return found
+
+    def _answered(self, name: str | None, results: Results) -> Results:
+        """Count what became of requests for documents in an outage."""
+        failed = sum(isinstance(result, TransportError) for result in results)
+        self._counter.add("unanswered", failed)
+        if name is not None:
+            self._counter.add(name, len(results) - failed)
+        return results
 
     # --- collections ---------------------------------------------------------------------------
 
     async def _collections(self, scope: str | None) -> list[str]:
         names = await self._link.ask(lambda: self._primary.collections(scope))
         if isinstance(names, StorageError):
-            return await self._degraded.collections(scope, names)
+            return await self._asked(1, self._degraded.collections(scope, names))
         return names
 
     async def _declare(self, spec: CollectionSpec) -> None:
+        if not await self._link.ready():
+            raise self._link.outage()
+        # First where it can be done again: what the primary has declared is not declared twice.
+        await self._fallback.declare(spec)
         failure = await self._link.ask(lambda: self._primary.declare(spec))
         if failure is not None:
             raise failure
-        await self._fallback.declare(spec)
 
     async def _declared(self, collection: str) -> CollectionSpec | None:
         spec = await self._link.ask(lambda: self._primary.declared(collection))
@@ -395,7 +432,7 @@ class HybridProvider(Provider):
         degraded = error is not None or facts.pending > 0
         return HybridStatus(
             degraded=degraded,
-            error=None if error is None else type(error).__name__,
+            error=None if error is None else error_name(error),
             pending=facts.pending,
             oldest_pending_ms=facts.oldest_ms,
             complete=facts.filled_ms is not None,
@@ -403,6 +440,7 @@ class HybridProvider(Provider):
             doubts=facts.doubts,
             conflicts=facts.conflicts,
             refused=facts.refused,
+            counts=self._counter.snapshot(),
         )
 
     async def checks(self, *, write: bool = True) -> list[Check]:
@@ -417,10 +455,27 @@ class HybridProvider(Provider):
         status = await self.status()
         return [*checks, check_journal(status), check_copies(status)]
 
-    async def replay(self) -> int:
+    async def provision(self, *, dry_run: bool = False) -> list[Provision]:
+        """Make what the services of both sides need; they need not be connected.
+
+        Args:
+            dry_run: Only look.
+
+        Raises:
+            PermissionDeniedError: The credentials do not allow it.
+            TransportError: A service could not be reached.
+        """
+        sides = {"primary": self._primary, "fallback": self._fallback}
+        return await provision_sides(sides, dry_run=dry_run)
+
+    async def replay(self, *, on_progress: Callable[[int], None] | None = None) -> int:
         """Replay the whole journal now, whenever the primary was last tried.
 
-        It is done without being asked, too: at every call, and in the background.
+        It is done without being asked, too: at every call, and in the background. It may be
+        interrupted and repeated.
+
+        Args:
+            on_progress: Told after each step how many writes the primary got so far.
 
         Returns:
             How many writes the primary got.
@@ -437,14 +492,16 @@ class HybridProvider(Provider):
                 raise self._link.outage()
             while await self._journal.is_pending():
                 try:
-                    step = await self._replay.step()
+                    step = await self._replay.step(wait=True)
                 except StorageError as error:
                     self._link.failed(error)
                     raise
-                if not step:
-                    raise TransportError("another task or process is replaying; try again later")
+                if not step and await self._journal.is_pending():
+                    raise TransportError("another process is replaying; try again later")
                 done += step
                 self._listener.tell(HybridEvent("replayed", step))
+                if on_progress is not None:
+                    on_progress(done)
             self._link.worked()
         return done
 
@@ -514,46 +571,24 @@ class HybridProvider(Provider):
             record = found[0]
             if record.state not in ("settled", "refused"):
                 raise InvalidArgumentError(f"conflict {number} is {record.state}")
-            if not await self._link.ready():
-                raise self._link.outage()
-            await bring_back(self, record, keep)
+            await bring_back(self, self._read_primary, record, keep)
             await self._journal.finish((), [msgspec.structs.replace(record, state="undone")])
 
 
-def _labelled_result(write: Write, result: Result) -> Result:
-    if isinstance(result, StorageError):
-        asked = write.condition if isinstance(write, (Put, Patch, Delete)) else None
-        return labelled_error(result, asked)
-    return from_primary(result)
-
-
-def _labelled_page(page: Page) -> Page:
-    return msgspec.structs.replace(
-        page,
-        items=[labelled(item, PRIMARY) for item in page.items],
-        cursor=None if page.cursor is None else PRIMARY + page.cursor,
-    )
-
-
-def _query_of_primary(query: Query) -> Query:
-    cursor = _of_primary(query.cursor, query.collection)
-    return query if cursor is None else msgspec.structs.replace(query, cursor=cursor)
-
-
-def _of_primary(cursor: str | None, collection: str) -> str | None:
-    if cursor is None or cursor.startswith(PRIMARY):
-        return None if cursor is None else cursor.removeprefix(PRIMARY)
-    raise InvalidArgumentError(
-        "the cursor is damaged; begin again without one", collection=collection
-    )
-
-
-def _is_of_fallback(cursor: str | None) -> bool:
-    return cursor is not None and cursor.startswith(FALLBACK)
-
-
-def _old_cursor(collection: str) -> InvalidArgumentError:
-    return InvalidArgumentError(
-        "the cursor is of an outage, and the fallback can't go on; begin again without one",
-        collection=collection,
-    )
+def _checked(
+    primary: Provider,
+    fallback: Provider,
+    journal: str | os.PathLike[str],
+    policy: PolicyName | Policy,
+    retry_seconds: float,
+) -> str:
+    """The journal's path, once nothing is wrong with any of these."""
+    if primary is fallback:
+        raise ConfigurationError("primary and fallback are the same provider; use two")
+    if not 0 <= retry_seconds < float("inf"):
+        raise ConfigurationError(f"retry_seconds is {retry_seconds}; the least is 0")
+    check_policy(policy)
+    path = os.fspath(journal)
+    if not path or path == ":memory:" or "\x00" in path:
+        raise ConfigurationError("journal names no file; what it takes must survive a kill")
+    return path

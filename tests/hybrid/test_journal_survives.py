@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from storage_providers.base import Provider
 from storage_providers.errors import ConfigurationError, TransportError
-from storage_providers.layers import compose
+from storage_providers.layers import Call, Layer, compose
 from storage_providers.protocol import Address, Delete, Patch, Put
 from storage_providers.providers._hybrid.effects import Known
 from storage_providers.providers._hybrid.journal import Draft, Journal, Taken
@@ -25,6 +27,8 @@ from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.providers.local_file import LocalFileProvider
 from storage_providers.providers.sqlite import SQLiteProvider
 from storage_providers.testing.faults import Fail, Faults, LoseAnswer
+
+T = TypeVar("T")
 
 WRITER = """
 import asyncio, sys
@@ -86,11 +90,17 @@ asyncio.run(main())
 """
 
 
-def on_disk(folder: Path, *, primary: Provider | None = None, **options: Any) -> HybridProvider:
+def on_disk(
+    folder: Path,
+    *,
+    primary: Provider | None = None,
+    fallback: Provider | None = None,
+    **options: Any,
+) -> HybridProvider:
     """The hybrid of the programs above."""
     return HybridProvider(
         primary=SQLiteProvider(folder / "primary.db") if primary is None else primary,
-        fallback=LocalFileProvider(folder / "fallback"),
+        fallback=LocalFileProvider(folder / "fallback") if fallback is None else fallback,
         journal=folder / "journal.db",
         **options,
     )
@@ -221,6 +231,80 @@ def test_a_long_outage_is_replayed_in_order(tmp_path: Path) -> None:
             assert away.struck["LoseAnswer"] > 5
 
     asyncio.run(play())
+
+
+OPERATIONS = int(os.environ.get("HYBRID_OPERATIONS", "10000"))
+"""Writes of the longest outage; 100,000 are run by hand."""
+
+
+class InOrder(Layer):
+    """Notes what a primary is given, and keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: dict[str, int] = {}
+        self.greatest = -1
+
+    async def around(self, call: Call, proceed: Callable[[], Awaitable[T]]) -> T:
+        """Hold each write to the order of those before."""
+        if call.verb == "write":
+            numbers = {write.id: write.document["n"] for write in call.arguments[0]}
+            # One window is one batch: of a document its last state, and nothing of it again.
+            assert min(numbers.values()) > self.greatest
+            assert all(self.last.get(name, -1) < number for name, number in numbers.items())
+            self.greatest = max(numbers.values())
+            self.last |= numbers
+        return await proceed()
+
+
+def memory_mb() -> float:
+    """What this process holds in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_a_very_long_outage_is_replayed_in_order_in_flat_memory(tmp_path: Path) -> None:
+    """Taken by one hybrid and replayed by the next, which never holds more than a window of it."""
+
+    async def take() -> None:
+        away = Faults(Fail(call=None))
+        async with on_disk(
+            tmp_path,
+            primary=compose(away, provider=InMemoryProvider()),
+            fallback=SQLiteProvider(tmp_path / "fallback.db"),
+        ) as hybrid:
+            for start in range(0, OPERATIONS, 500):
+                await hybrid.write(
+                    [
+                        Put(
+                            "things",
+                            {"id": f"d{(start + n) % 700}", "n": start + n, "x": "y" * 200},
+                        )
+                        for n in range(500)
+                    ]
+                )
+            assert (await hybrid.status()).pending == OPERATIONS
+
+    async def replay() -> None:
+        order = InOrder()
+        primary = InMemoryProvider()
+        grown: list[float] = []
+        async with on_disk(
+            tmp_path,
+            primary=compose(order, provider=primary),
+            fallback=SQLiteProvider(tmp_path / "fallback.db"),
+        ) as hybrid:
+            before = memory_mb()
+            done = await hybrid.replay(on_progress=lambda _: grown.append(memory_mb() - before))
+            assert done == OPERATIONS
+            there = {item.id: item.document["n"] async for item in primary.find_items("things")}
+            assert there == {f"d{number % 700}": number for number in range(OPERATIONS)}
+            assert await hybrid.conflicts() == []
+        assert max(grown) < 30, max(grown)
+
+    asyncio.run(take())
+    asyncio.run(replay())
 
 
 def test_the_journal_gives_back_what_it_took(tmp_path: Path) -> None:

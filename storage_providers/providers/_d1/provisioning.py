@@ -16,7 +16,7 @@ from storage_providers.errors import (
     PermissionDeniedError,
     StorageError,
 )
-from storage_providers.maintenance import Check, Provision
+from storage_providers.maintenance import Check, Provision, error_name
 from storage_providers.protocol import Address, Delete, Put
 from storage_providers.providers._d1.reaching import NamedDatabase, Place, time_travel
 from storage_providers.resilience import Effect
@@ -218,7 +218,7 @@ async def _tried(name: str, attempt: Callable[[], Awaitable[str]], denied: str =
         detail = await attempt()
     except StorageError as error:
         advice = denied if denied and isinstance(error, PermissionDeniedError) else None
-        kind = type(error).__name__
+        kind = error_name(error)
         return Check(name=name, ok=False, detail=str(error), advice=advice, error=kind)
     took_ms = (time.perf_counter() - started) * 1000
     return Check(name=name, ok=True, detail=f"{detail} ({took_ms:.0f} ms)")

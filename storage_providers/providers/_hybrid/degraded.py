@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from storage_providers.base import Provider
 from storage_providers.conflicts import Stored
 from storage_providers.errors import (
+    ConfigurationError,
     InvalidArgumentError,
     OutcomeUnknownError,
     StorageError,
@@ -38,7 +39,7 @@ from storage_providers.providers._hybrid.effects import (
     live,
 )
 from storage_providers.providers._hybrid.journal import Draft, Journal, Taken
-from storage_providers.providers._hybrid.mirror import Mirror
+from storage_providers.providers._hybrid.mirror import Mirror, write_of
 from storage_providers.providers._hybrid.sending import Result, Results
 
 __all__ = ["Degraded", "DegradedWrites"]
@@ -57,30 +58,34 @@ class Degraded:
     What it does not know it does not answer: it raises the primary's error.
 
     Args:
+        hybrid: Tells the time and the largest document of a collection.
         fallback: Answers.
         journal: Takes.
         mirror: Knows which copies are in doubt.
         writes: Which writes are taken: those that ask for nothing, or all.
-        now_ms: The time.
-        size_limit: Largest document of a collection, bytes.
+
+    Raises:
+        ConfigurationError: `writes` is neither.
     """
 
     def __init__(
         self,
+        hybrid: Provider,
         fallback: Provider,
         journal: Journal,
         mirror: Mirror,
-        *,
         writes: DegradedWrites,
-        now_ms: Callable[[], int],
-        size_limit: Callable[[str], int | None],
     ) -> None:
+        if writes not in ("unconditional", "journal"):
+            raise ConfigurationError(
+                f"degraded_writes is {writes!r}; use 'unconditional' or 'journal'"
+            )
         self._fallback = fallback
         self._journal = journal
         self._mirror = mirror
         self._takes_conditions = writes == "journal"
-        self._now_ms = now_ms
-        self._size_limit = size_limit
+        self._now_ms = hybrid.clock.now_ms
+        self._size_limit = hybrid.size_limit
 
     # --- reads ---------------------------------------------------------------------------------
 
@@ -101,13 +106,13 @@ class Degraded:
         items = await _ask(self._fallback.read(addresses), error)
         # After the fallback: whatever it lacked by then is in the journal, or was replayed.
         promised = await self._journal.last(addresses)
-        doubts = await self._mirror.doubts()
+        doubted = await self._mirror.doubted(addresses)
         complete = await self._journal.filled_ms() is not None
         known: list[Known] = []
         for address, item, taken in zip(addresses, items, promised, strict=True):
             if taken is not None:
                 known.append(Known(live(taken.stored, self._now_ms())))
-            elif address in doubts or Address(address.collection, "") in doubts:
+            elif address in doubted:
                 known.append(Known(None, certain=False))
             elif item is not None:
                 known.append(Known(Stored.of(item)))
@@ -119,9 +124,9 @@ class Degraded:
         """Raise the primary's error unless the fallback has all of these collections."""
         if await self._journal.filled_ms() is None or any(map(_is_own, collections)):
             raise error
-        doubted = {address.collection for address in await self._mirror.doubts()}
-        if doubted.intersection(collections):
-            raise error
+        for collection in set(collections):
+            if await self._mirror.is_doubted(collection):
+                raise error
 
     async def query(self, queries: Sequence[Query], error: StorageError) -> list[Page]:
         """Ask the fallback, where it is complete."""
@@ -230,6 +235,8 @@ class Degraded:
                 results[position] = _result(write, answer)
             else:
                 results[position] = _unless_unknown(answer, errors[position])
+                if isinstance(errors[position], OutcomeUnknownError):
+                    await self._mirror.doubt([address])
         failure = await self._store(kept)
         if failure is not None:
             for (position, _), answer in zip(writes, answers, strict=True):
@@ -241,14 +248,9 @@ class Degraded:
         if not kept:
             return None
         self._mirror.forget(kept)
-        batch = [
-            Delete(address.collection, address.id)
-            if stored is None
-            else stored.put(address.collection)
-            for address, stored in kept.items()
-        ]
         try:
-            await self._fallback.write(batch)
+            await self._fallback.write([write_of(*each) for each in kept.items()])
+            await self._see_others(kept)
         except StorageError as error:
             await self._mirror.doubt(list(kept))
             unknown = OutcomeUnknownError(
@@ -261,6 +263,18 @@ class Degraded:
             self._mirror.doubt_now(kept)
             raise
         return None
+
+    async def _see_others(self, kept: Mapping[Address, Stored | None]) -> None:
+        """Other processes may have gone on from these writes, or replayed them, meanwhile."""
+        addresses = list(kept)
+        promised = await self._journal.last(addresses)
+        pairs = list(zip(addresses, promised, strict=True))
+        replayed = [address for address, taken in pairs if taken is None]
+        if replayed:
+            await self._mirror.doubt(replayed)
+        await self._mirror.keep_promises(
+            [each for each, taken in pairs if taken is not None and taken.stored != kept[each]]
+        )
 
     async def restore(self) -> None:
         """Bring to the fallback what the journal promised before a process was killed."""
@@ -316,5 +330,9 @@ def _result(write: Put | Patch | Delete, taken: Taken) -> Result:
 
 
 def _unless_unknown(answer: StorageError, error: StorageError) -> StorageError:
-    """Why a write was not taken; what depends on the primary is answered by its own error."""
-    return error if isinstance(answer, TransportError) else answer
+    """Why a write was not taken; what depends on the primary is answered by its own error.
+
+    So is what may have landed there, whatever the fallback makes of it.
+    """
+    depends = isinstance(answer, TransportError) or isinstance(error, OutcomeUnknownError)
+    return error if depends else answer

@@ -8,17 +8,20 @@ from typing import Final
 import msgspec
 
 from storage_providers.base import Provider
+from storage_providers.conflicts import Stored
 from storage_providers.errors import (
     BatchError,
+    ConfigurationError,
     CorruptItemError,
     StorageError,
     TransportError,
 )
 from storage_providers.protocol import Address, Item, Query
+from storage_providers.providers._hybrid.effects import is_same
 from storage_providers.providers._hybrid.journal import Journal
 from storage_providers.providers._hybrid.mirror import Mirror
 
-__all__ = ["Filled", "fill", "mend"]
+__all__ = ["Filled", "adopt", "fill", "mend"]
 
 PAGE: Final = 500
 """Documents copied at once. Ours."""
@@ -40,6 +43,33 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
     corrupt: int
 
 
+async def adopt(fallback: Provider, journal: Journal, *, anyway: bool) -> None:
+    """Make sure that what the fallback holds is the hybrid's to replace and remove.
+
+    Args:
+        fallback: The fallback.
+        journal: Knows it once it was made sure of.
+        anyway: Take over what is there.
+
+    Raises:
+        ConfigurationError: The fallback holds documents of somebody else.
+    """
+    if await journal.is_adopted():
+        return
+    if not anyway:
+        for name in await fallback.collections():
+            (page,) = await fallback.query([Query(name, limit=1)])
+            # Another process may have made sure meanwhile, and written.
+            if (page.items or page.corrupt) and not await journal.is_adopted():
+                raise ConfigurationError(
+                    "the fallback holds documents already, and the journal is new; the primary "
+                    "counts, so what it lacks would be removed. Bring them to the primary first, "
+                    "then say adopt_fallback=True, or use an empty fallback",
+                    collection=name,
+                )
+    await journal.adopt()
+
+
 async def fill(
     primary: Provider,
     fallback: Provider,
@@ -57,8 +87,7 @@ async def fill(
         while True:
             tick = mirror.tick
             (page,) = await primary.query([Query(name, limit=PAGE, cursor=cursor)])
-            answers = [(Address(name, item.id), item) for item in page.items]
-            await mirror.copy(answers, tick, wait=True)
+            await _copy(fallback, mirror, page.items, tick)
             documents += len(page.items)
             broken = [Address(name, each.item_id) for each in page.corrupt if each.item_id]
             corrupt += len(page.corrupt)
@@ -72,6 +101,19 @@ async def fill(
     for name in {*names, *await fallback.collections()}:
         removed += await _remove_others(primary, fallback, mirror, name)
     return Filled(collections=len(names), documents=documents, removed=removed, corrupt=corrupt)
+
+
+async def _copy(fallback: Provider, mirror: Mirror, items: Sequence[Item], tick: int) -> None:
+    """Copy what the fallback does not hold just so, whatever was copied before."""
+    addresses = [Address(item.collection, item.id) for item in items]
+    held = await _readable(fallback, addresses)
+    new = [
+        (address, item)
+        for address, item in zip(addresses, items, strict=True)
+        if (there := held.get(address)) is None or not is_same(Stored.of(there), Stored.of(item))
+    ]
+    mirror.forget(address for address, _ in new)
+    await mirror.copy(new, tick, wait=True)
 
 
 async def _remove_others(
@@ -125,13 +167,14 @@ async def mend(primary: Provider, fallback: Provider, journal: Journal, mirror: 
                 raise TransportError("writes went to the journal meanwhile")
             await mirror.store(found, strict=True)
             await mirror.trust(list(found))
+            await mirror.keep_promises(list(found))
     await mirror.trust([address for address in doubts if not address.id])
 
 
-async def _readable(primary: Provider, addresses: Sequence[Address]) -> dict[Address, Item | None]:
-    """What the primary holds, without what is corrupt there."""
+async def _readable(side: Provider, addresses: Sequence[Address]) -> dict[Address, Item | None]:
+    """What a side holds, without what is corrupt there."""
     try:
-        items: Sequence[Item | StorageError | None] = await primary.read(addresses)
+        items: Sequence[Item | StorageError | None] = await side.read(addresses)
     except CorruptItemError as error:
         items = [error]
     except BatchError as error:

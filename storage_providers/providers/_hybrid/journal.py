@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from storage_providers.conflicts import ConflictRecord, Stored
 from storage_providers.errors import ConfigurationError, StorageError
 from storage_providers.protocol import Address, Delete, Patch, Put
+from storage_providers.providers._files.writer import os_error
 from storage_providers.providers._hybrid.effects import Known, after_write, live
 from storage_providers.providers._sqlite.worker import WritingWorker
 
@@ -136,10 +138,20 @@ class Journal:
         await self._worker.stop()
 
     def _connection(self) -> sqlite3.Connection:
+        try:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise os_error(error, self.path) from error
         connection = sqlite3.connect(
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if tables and "journal_document" not in tables:
+                raise ConfigurationError(
+                    f"{self.path} is the database of something else; give the journal a file of "
+                    "its own"
+                )
             (found,) = connection.execute("PRAGMA user_version").fetchone()
             if found not in (0, FORMAT):
                 raise ConfigurationError(
@@ -310,17 +322,18 @@ class Journal:
             (record.state, _encode(record), record.number),
         )
 
-    async def settling(self, address: Address) -> ConflictRecord | None:
-        """The conflict of a document that was being settled when a process ended."""
-        return await self._worker.submit(self._settling, address, special=True)
+    async def settling(self, addresses: Sequence[Address]) -> dict[Address, ConflictRecord]:
+        """The conflicts of documents that were being settled when a process ended."""
+        return await self._worker.submit(self._settling, addresses, special=True)
 
-    def _settling(self, address: Address) -> ConflictRecord | None:
-        row = self._worker.connection.execute(
+    def _settling(self, addresses: Sequence[Address]) -> dict[Address, ConflictRecord]:
+        sql = (
             "SELECT record FROM conflicts WHERE collection = ? AND id = ? AND state = 'settling' "
-            "ORDER BY number DESC LIMIT 1",
-            (address.collection, address.id),
-        ).fetchone()
-        return None if row is None else _decode_record(row[0])
+            "ORDER BY number DESC LIMIT 1"
+        )
+        ask = self._worker.connection.execute
+        rows = {each: ask(sql, (each.collection, each.id)).fetchone() for each in addresses}
+        return {each: _decode_record(row[0]) for each, row in rows.items() if row is not None}
 
     async def records(self, after: int, limit: int) -> list[ConflictRecord]:
         """The log, in order of the numbers."""
@@ -362,24 +375,47 @@ class Journal:
         rows = self._worker.connection.execute("SELECT collection, id FROM doubts").fetchall()
         return {Address(collection, item_id) for collection, item_id in rows}
 
+    async def doubted(self, addresses: Sequence[Address]) -> set[Address]:
+        """Those documents that are in doubt."""
+        return await self._worker.submit(self._doubted, addresses, special=True)
+
+    def _doubted(self, addresses: Sequence[Address]) -> set[Address]:
+        sql = "SELECT 1 FROM doubts WHERE collection = ? AND id IN (?, '') LIMIT 1"
+        ask = self._worker.connection.execute
+        return {each for each in addresses if ask(sql, (each.collection, each.id)).fetchone()}
+
+    async def is_doubted(self, collection: str) -> bool:
+        """Whether any document of a collection is in doubt."""
+        return await self._worker.submit(self._is_doubted, collection, special=True)
+
+    def _is_doubted(self, collection: str) -> bool:
+        sql = "SELECT 1 FROM doubts WHERE collection = ? LIMIT 1"
+        return self._worker.connection.execute(sql, (collection,)).fetchone() is not None
+
     async def filled_ms(self) -> int | None:
         """When the fallback was last filled; `None`: it is not complete."""
-        return await self._worker.submit(self._filled_ms, None, special=True)
+        return await self._worker.submit(self._fact, "filled_ms", special=True)
 
-    def _filled_ms(self, _: None) -> int | None:
+    async def set_filled(self, at_ms: int) -> None:
+        """Note that the fallback is complete."""
+        await self._worker.submit(self._set_fact, ("filled_ms", at_ms))
+
+    async def is_adopted(self) -> bool:
+        """Whether what the fallback holds is known to be the hybrid's."""
+        return await self._worker.submit(self._fact, "adopted", special=True) is not None
+
+    async def adopt(self) -> None:
+        """Note that what the fallback holds is the hybrid's."""
+        await self._worker.submit(self._set_fact, ("adopted", 1))
+
+    def _fact(self, name: str) -> int | None:
         row = self._worker.connection.execute(
-            "SELECT value FROM facts WHERE name = 'filled_ms'"
+            "SELECT value FROM facts WHERE name = ?", (name,)
         ).fetchone()
         return None if row is None else row[0]
 
-    async def set_filled(self, at_ms: int | None) -> None:
-        """Note that the fallback is complete, or (`None`) is not."""
-        await self._worker.submit(self._set_filled, at_ms)
-
-    def _set_filled(self, at_ms: int | None) -> None:
-        self._worker.connection.execute("DELETE FROM facts WHERE name = 'filled_ms'")
-        if at_ms is not None:
-            self._worker.connection.execute("INSERT INTO facts VALUES ('filled_ms', ?)", (at_ms,))
+    def _set_fact(self, fact: tuple[str, int]) -> None:
+        self._worker.connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", fact)
 
     async def facts(self) -> Facts:
         """Counts, for reports."""
@@ -391,7 +427,7 @@ class Journal:
             pending=self._one("SELECT count(*) FROM journal") or 0,
             oldest_ms=oldest,
             doubts=self._one("SELECT count(*) FROM doubts") or 0,
-            filled_ms=self._filled_ms(None),
+            filled_ms=self._fact("filled_ms"),
             conflicts=self._one("SELECT count(*) FROM conflicts") or 0,
             refused=self._one("SELECT count(*) FROM conflicts WHERE state = 'refused'") or 0,
         )

@@ -1,12 +1,42 @@
-"""Versions carry the side they are of, so that none is ever shown to the other side."""
+"""Versions and cursors carry the side they are of, so that none is shown to the other side."""
 
 from __future__ import annotations
 
-from storage_providers.errors import BatchError, StorageError, VersionMismatchError
-from storage_providers.protocol import Condition, Delete, IfVersion, Item, Patch, Put, Write
-from storage_providers.providers._hybrid.effects import PRIMARY
+import msgspec
 
-__all__ = ["from_primary", "labelled", "labelled_error", "to_primary", "to_side"]
+from storage_providers.errors import (
+    BatchError,
+    InvalidArgumentError,
+    StorageError,
+    VersionMismatchError,
+)
+from storage_providers.protocol import (
+    Condition,
+    Delete,
+    IfVersion,
+    Item,
+    Page,
+    Patch,
+    Put,
+    Query,
+    Write,
+)
+from storage_providers.providers._hybrid.effects import FALLBACK, PRIMARY
+from storage_providers.providers._hybrid.sending import Result
+
+__all__ = [
+    "cursor_of_primary",
+    "from_primary",
+    "is_of_fallback",
+    "labelled",
+    "labelled_error",
+    "labelled_page",
+    "labelled_result",
+    "old_cursor",
+    "query_of_primary",
+    "to_primary",
+    "to_side",
+]
 
 _NEVER = "?"
 """Stands before a version that is not that side's: it has none that begins so."""
@@ -56,3 +86,52 @@ def labelled_error(
             labelled(each, side) if isinstance(each, Item) else each for each in error.results
         )
     return error
+
+
+def labelled_result(write: Write, result: Result, side: str = PRIMARY) -> Result:
+    """What became of a write at a side, as the pair gives it."""
+    if isinstance(result, StorageError):
+        asked = write.condition if isinstance(write, (Put, Patch, Delete)) else None
+        return labelled_error(result, asked, side)
+    return None if result is None else labelled(result, side)
+
+
+def labelled_page(page: Page, side: str = PRIMARY) -> Page:
+    """A page of a side as the pair gives it."""
+    return msgspec.structs.replace(
+        page,
+        items=[labelled(item, side) for item in page.items],
+        cursor=None if page.cursor is None else side + page.cursor,
+    )
+
+
+def query_of_primary(query: Query) -> Query:
+    """A query as the primary gets it."""
+    cursor = cursor_of_primary(query.cursor, query.collection)
+    return query if cursor is None else msgspec.structs.replace(query, cursor=cursor)
+
+
+def cursor_of_primary(cursor: str | None, collection: str) -> str | None:
+    """A cursor as the primary gets it.
+
+    Raises:
+        InvalidArgumentError: It is of neither side.
+    """
+    if cursor is None or cursor.startswith(PRIMARY):
+        return None if cursor is None else cursor.removeprefix(PRIMARY)
+    raise InvalidArgumentError(
+        "the cursor is damaged; begin again without one", collection=collection
+    )
+
+
+def is_of_fallback(cursor: str | None) -> bool:
+    """Whether an outage began a listing."""
+    return cursor is not None and cursor.startswith(FALLBACK)
+
+
+def old_cursor(collection: str) -> InvalidArgumentError:
+    """The error where what an outage began can't be continued."""
+    return InvalidArgumentError(
+        "the cursor is of an outage, and the fallback can't go on; begin again without one",
+        collection=collection,
+    )

@@ -6,14 +6,16 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from storage_providers._clock import Clock
 from storage_providers.base import Provider
 from storage_providers.errors import StorageError, TransportError
+from storage_providers.maintenance import error_name
 from storage_providers.providers._hybrid.filling import mend
-from storage_providers.providers._hybrid.journal import Journal
-from storage_providers.providers._hybrid.mirror import Mirror
 from storage_providers.providers._hybrid.replay import Replay
-from storage_providers.providers._hybrid.reporting import HybridEvent, Listener, is_open
+from storage_providers.providers._hybrid.reporting import (
+    HybridEvent,
+    Listener,
+    is_open,
+)
 from storage_providers.providers._hybrid.sending import is_unavailable
 
 __all__ = ["Link"]
@@ -25,34 +27,21 @@ class Link:
     """Decides for each call which side answers; the primary does once it has the whole journal.
 
     Args:
-        primary: The primary.
+        replay: Brings the journal over to the primary.
         fallback: The fallback.
-        journal: What the primary does not have yet.
-        mirror: The copies.
-        replay: Brings the journal over.
-        clock: Time.
-        retry_seconds: How long the primary is left alone after it could not be reached.
         listener: Told when the side changes.
+        retry_seconds: How long the primary is left alone after it could not be reached.
     """
 
     def __init__(
-        self,
-        primary: Provider,
-        fallback: Provider,
-        *,
-        journal: Journal,
-        mirror: Mirror,
-        replay: Replay,
-        clock: Clock,
-        retry_seconds: float,
-        listener: Listener,
+        self, replay: Replay, fallback: Provider, listener: Listener, retry_seconds: float
     ) -> None:
-        self._primary = primary
-        self._fallback = fallback
-        self._journal = journal
-        self._mirror = mirror
         self._replay = replay
-        self._clock = clock
+        self._primary = replay.primary
+        self._journal = replay.journal
+        self._mirror = replay.mirror
+        self._clock = replay.clock
+        self._fallback = fallback
         self._retry_seconds = retry_seconds
         self._tell = listener.tell
         self._failed_ms = 0
@@ -100,7 +89,8 @@ class Link:
             return False
         pending, doubts = await self._journal.has_work()
         if pending:
-            await self.advance()
+            if not await self.advance():
+                await self._replay.idle()
             if await self._journal.is_pending():
                 return False
         if (doubts or self._mirror.has_doubts_unnoted) and self._is_due(self._mended_ms):
@@ -157,7 +147,7 @@ class Link:
         self.error, self._failed_ms = error, self._clock.now_ms()
         if not self._is_degraded:
             self._is_degraded = True
-            self._tell(HybridEvent("degraded", detail=type(error).__name__))
+            self._tell(HybridEvent("degraded", detail=error_name(error)))
 
     def worked(self) -> None:
         """The primary answered."""
@@ -172,7 +162,7 @@ class Link:
         if known is None:
             return TransportError("writes of an outage are being replayed to the primary")
         error = TransportError(
-            f"the primary could not be reached a moment ago ({type(known).__name__}: "
+            f"the primary could not be reached a moment ago ({error_name(known)}: "
             f"{known.message}); it is tried again after {self._retry_seconds:g} s",
             retry_after_seconds=self._retry_seconds,
         )

@@ -15,9 +15,9 @@ from storage_providers.base import Provider
 from storage_providers.conflicts import Stored
 from storage_providers.errors import StorageError
 from storage_providers.protocol import Address, Clear, Delete, Item, Write
-from storage_providers.providers._hybrid.journal import Journal
+from storage_providers.providers._hybrid.journal import Journal, Taken
 
-__all__ = ["Mirror"]
+__all__ = ["Mirror", "write_of"]
 
 STRIPES: Final = 256
 """Locks for all documents together; two that share one wait for each other. Ours."""
@@ -127,6 +127,7 @@ class Mirror:
             fresh = {a: item for a, item in new.items() if not self._is_overtaken(a, tick)}
             if fresh and not await self._journal.is_pending():
                 await self.store(fresh)
+                await self.keep_promises(list(fresh))
 
     async def store(self, fresh: Mapping[Address, Item | None], *, strict: bool = False) -> None:
         """Copy these documents; the caller holds their locks.
@@ -135,15 +136,33 @@ class Mirror:
             fresh: What the primary holds of each; `None`: nothing.
             strict: Raise the fallback's error; without, the copies are in doubt then.
         """
-        batch: list[Write] = [
-            Delete(address.collection, address.id)
-            if item is None
-            else Stored.of(item).put(address.collection)
+        batch = [
+            write_of(address, None if item is None else Stored.of(item))
             for address, item in fresh.items()
         ]
         if await self._write(batch, list(fresh), strict=strict):
             for address, item in fresh.items():
                 self._remember(address, None if item is None else item.version)
+
+    async def keep_promises(self, addresses: Sequence[Address]) -> None:
+        """Bring back what another process has put into the journal since, and a copy covered.
+
+        Args:
+            addresses: The documents that were copied; the caller holds their locks.
+        """
+        before: dict[Address, Taken | None] = dict.fromkeys(addresses)
+        while addresses and await self._journal.is_pending():
+            promised = dict(zip(addresses, await self._journal.last(addresses), strict=True))
+            new = {
+                address: taken.stored
+                for address, taken in promised.items()
+                if taken is not None and taken != before[address]
+            }
+            if not new:
+                return
+            self.forget(new)
+            await self._write([write_of(*each) for each in new.items()], list(new))
+            before, addresses = promised, list(new)
 
     async def clear(self, collection: str) -> None:
         """Empty a collection of the fallback; the caller holds every lock."""
@@ -205,10 +224,36 @@ class Mirror:
             await self.doubt(list(self._unnoted))
         return await self._journal.doubts() | self._unnoted
 
+    async def doubted(self, addresses: Sequence[Address]) -> set[Address]:
+        """Those of these documents whose copy is in doubt."""
+        if self._unnoted:
+            await self.doubt(list(self._unnoted))
+        in_memory = {
+            each
+            for each in addresses
+            if each in self._unnoted or Address(each.collection, "") in self._unnoted
+        }
+        return await self._journal.doubted(addresses) | in_memory
+
+    async def is_doubted(self, collection: str) -> bool:
+        """Whether the copy of any document of a collection is in doubt."""
+        if self._unnoted:
+            await self.doubt(list(self._unnoted))
+        if any(address.collection == collection for address in self._unnoted):
+            return True
+        return await self._journal.is_doubted(collection)
+
     async def trust(self, addresses: Sequence[Address]) -> None:
         """These copies were made anew."""
         self._unnoted.difference_update(addresses)
         await self._journal.trust(addresses)
+
+
+def write_of(address: Address, stored: Stored | None) -> Write:
+    """The write that makes a document what it should be, whatever it is."""
+    if stored is None:
+        return Delete(address.collection, address.id)
+    return stored.put(address.collection)
 
 
 def _stripe(address: Address) -> int:

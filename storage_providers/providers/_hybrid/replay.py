@@ -7,6 +7,7 @@ replaying twice changes nothing. Anything else was changed elsewhere meanwhile, 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -35,6 +36,7 @@ from storage_providers.errors import (
     StorageError,
     TransportError,
 )
+from storage_providers.maintenance import error_name
 from storage_providers.protocol import (
     ANY,
     IF_ABSENT,
@@ -93,18 +95,21 @@ class Replay:
         clock: Clock,
         on_conflict: Callable[[ConflictRecord], None],
     ) -> None:
-        self._primary = primary
-        self._journal = journal
-        self._mirror = mirror
+        self.primary = primary
+        self.journal = journal
+        self.mirror = mirror
         self._policy: PolicyName | Policy = policy
         self._policy_name = check_policy(policy)
-        self._clock = clock
+        self.clock = clock
         self._on_conflict = on_conflict
         self._lock = RootLock(f"{journal.path}.lock", 0)
-        self._running = False
+        self._turn = asyncio.Lock()
 
-    async def step(self) -> int:
+    async def step(self, *, wait: bool = False) -> int:
         """Replay one window.
+
+        Args:
+            wait: Let another task end its window first, instead of leaving it to that.
 
         Returns:
             How many writes of the journal are done with; 0 also while another task or process is
@@ -114,26 +119,29 @@ class Replay:
             TransportError: The primary is unavailable; what is not done stays in the journal.
             StorageError: It refuses as a whole; likewise.
         """
-        if self._running:
+        if self._turn.locked() and not wait:
             return 0
-        self._running = True
-        try:
-            with self._lock.held():
-                return await self._window()
-        except DeadlineExceededError as error:
-            if error.provider is not None:
-                raise
-            return 0  # Another process is replaying.
-        finally:
-            self._running = False
+        async with self._turn:
+            try:
+                with self._lock.held():
+                    return await self._window()
+            except DeadlineExceededError as error:
+                if error.provider is not None:
+                    raise
+                return 0  # Another process is replaying.
+
+    async def idle(self) -> None:
+        """Wait until no task of this process is at a window."""
+        async with self._turn:
+            return
 
     async def _window(self) -> int:
-        entries = await self._journal.head()
+        entries = await self.journal.head()
         chains: dict[Address, list[Entry]] = {}
         for entry in entries:
             chains.setdefault(entry.address, []).append(entry)
         done = 0
-        async with self._mirror.writing(chains):
+        async with self.mirror.writing(chains):
             for _ in range(ROUNDS):
                 if not chains:
                     return done
@@ -150,12 +158,14 @@ class Replay:
     async def _round(self, chains: dict[Address, list[Entry]]) -> list[_Plan]:
         """Read the documents and write what is missing; returns what is done with."""
         found = await self._read(list(chains))
+        begun = await self.journal.settling(list(chains))
         plans = [
-            await self._plan(address, chain, found[address]) for address, chain in chains.items()
+            await self._plan(chain, found[address], begun.get(address))
+            for address, chain in chains.items()
         ]
         await self._write_copies(plans)
         pending = [plan for plan in plans if plan.write is not None]
-        sent = await send(self._primary, [plan.write for plan in pending if plan.write is not None])
+        sent = await send(self.primary, [plan.write for plan in pending if plan.write is not None])
         outcomes = {plan.address: result for plan, result in zip(pending, sent, strict=True)}
         done = [plan for plan in plans if not _is_again(outcomes.get(plan.address))]
         await self._finish(done, outcomes, found)
@@ -168,7 +178,7 @@ class Replay:
         self, addresses: Sequence[Address]
     ) -> dict[Address, Item | StorageError | None]:
         try:
-            items: Sequence[Result] = await self._primary.read(addresses)
+            items: Sequence[Result] = await self.primary.read(addresses)
         except BatchError as error:
             items = error.results
             for failure in error.errors:
@@ -181,31 +191,29 @@ class Replay:
     # --- one document --------------------------------------------------------------------------
 
     async def _plan(
-        self, address: Address, chain: Sequence[Entry], found: Item | StorageError | None
+        self,
+        chain: Sequence[Entry],
+        found: Item | StorageError | None,
+        record: ConflictRecord | None,
     ) -> _Plan:
-        now_ms = self._clock.now_ms()
+        """`record`: a conflict of the document that was being settled when a process ended."""
+        address, now_ms = chain[0].address, self.clock.now_ms()
         seqs, target = [entry.seq for entry in chain], live(chain[-1].after, now_ms)
         if isinstance(found, StorageError):
             # Nobody can read it; what was promised takes its place.
             return _Plan(address, seqs, self._towards(address, target, ANY), target)
         there = None if found is None else live(Stored.of(found), now_ms)
-        record = await self._journal.settling(address)
         if record is not None:
             covered = _covered(chain, record)
             if covered and is_same(there, live(record.resolution.stored, now_ms)):
                 return _Plan(address, covered, None, there, record)
             if covered and is_same(there, record.conflict.primary):
                 return self._settled(address, covered, found, record)
-            await self._journal.finish((), [msgspec.structs.replace(record, state="settled")])
+            await self.journal.finish((), [msgspec.structs.replace(record, state="settled")])
         if is_same(there, target):
             return _Plan(address, seqs, None, target)
         base = chain[0].before
-        states = [live(entry.after, now_ms) for entry in chain]
-        if base.certain:
-            states.append(live(base.stored, now_ms))
-        elif there is None:
-            states.append(None)
-        if any(is_same(there, state) for state in states):
+        if _is_ours(chain, there, now_ms):
             write = self._towards(address, target, _condition(found))
             return _Plan(address, seqs, write, target)
         conflict = Conflict(
@@ -229,7 +237,7 @@ class Replay:
         return _Plan(address, seqs, write, result, record)
 
     async def _log(self, conflict: Conflict) -> ConflictRecord:
-        limit = self._primary.capabilities.max_id_bytes
+        limit = self.primary.capabilities.max_id_bytes
         try:
             resolution = settle(conflict, self._policy, max_id_bytes=limit)
         except StorageError:
@@ -241,7 +249,7 @@ class Replay:
                 collection=conflict.collection,
                 item_id=conflict.id,
             ) from error
-        return await self._journal.log(self._record(conflict, resolution))
+        return await self.journal.log(self._record(conflict, resolution))
 
     def _record(self, conflict: Conflict, resolution: Resolution) -> ConflictRecord:
         return ConflictRecord(
@@ -250,11 +258,11 @@ class Replay:
             policy=self._policy_name,
             resolution=resolution,
             state="settling",
-            seen_ms=self._clock.now_ms(),
+            seen_ms=self.clock.now_ms(),
         )
 
     def _towards(self, address: Address, target: Stored | None, condition: Condition) -> Write:
-        able = self._primary.capabilities
+        able = self.primary.capabilities
         if target is not None:
             possible = able.conditional_write
             return target.put(address.collection, condition if possible else ANY)
@@ -274,14 +282,14 @@ class Replay:
         if not owners:
             return
         copies = [copy for _, copy in owners]
-        results = await send(self._primary, copies)
+        results = await send(self.primary, copies)
         for position, error in separate(results).items():
             if isinstance(error, REFUSALS):
                 # The log keeps what the primary never takes; the rest must not wait for it.
                 owners[position][0].copy_error = error
             elif not isinstance(error, ItemExistsError):
                 raise error
-        await self._mirror.store(
+        await self.mirror.store(
             {
                 Address(copy.collection, copy.id): item
                 for copy, item in zip(copies, results, strict=True)
@@ -313,13 +321,14 @@ class Replay:
             for plan in plans
             if plan.record is not None and plan.record.number not in refused
         ]
-        self._mirror.forget(plan.address for plan in plans)
+        self.mirror.forget(plan.address for plan in plans)
         last = {plan.address: plan.seqs[-1] for plan in plans}
-        for address in await self._journal.later({each: last[each] for each in correct}):
+        for address in await self.journal.later({each: last[each] for each in correct}):
             del correct[address]  # The fallback has what was written after this.
         if correct:
-            await self._mirror.store(correct)
-        await self._journal.finish([seq for plan in plans for seq in plan.seqs], records)
+            await self.mirror.store(correct)
+        await self.journal.finish([seq for plan in plans for seq in plan.seqs], records)
+        await self.mirror.keep_promises(list(correct))
         for record in records:
             self._on_conflict(record)
 
@@ -337,12 +346,23 @@ class Replay:
                 fallback=plan.target,
                 base=there,
             )
-            record = await self._journal.log(self._record(conflict, Resolution(there)))
-        return msgspec.structs.replace(record, state="refused", error=type(error).__name__)
+            record = await self.journal.log(self._record(conflict, Resolution(there)))
+        return msgspec.structs.replace(record, state="refused", error=error_name(error))
+
+
+def _is_ours(chain: Sequence[Entry], there: Stored | None, now_ms: int) -> bool:
+    """Whether the primary has what was there before the outage's writes, or what one left."""
+    base = chain[0].before
+    states = [live(entry.after, now_ms) for entry in chain]
+    if base.certain:
+        states.append(live(base.stored, now_ms))
+    elif there is None:
+        states.append(None)
+    return any(is_same(there, state) for state in states)
 
 
 def _settled_record(record: ConflictRecord, copy_error: StorageError | None) -> ConflictRecord:
-    error = None if copy_error is None else type(copy_error).__name__
+    error = None if copy_error is None else error_name(copy_error)
     return msgspec.structs.replace(record, state="settled", error=error)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
 
 import msgspec
 
 from storage_providers.base import Provider
+from storage_providers.conflicts import ConflictRecord
 from storage_providers.errors import ProviderClosedError, StorageError
-from storage_providers.maintenance import Check, Checkable
+from storage_providers.maintenance import Check, Checkable, Provision, Provisionable, error_name
 from storage_providers.protocol import Address, Capabilities
+from storage_providers.providers._hybrid.metrics import METRICS, Counter, HybridCounts
+from storage_providers.providers._probe import try_writing
 
 __all__ = [
     "HybridEvent",
@@ -21,6 +24,7 @@ __all__ = [
     "check_journal",
     "check_side",
     "is_open",
+    "provision_sides",
     "together",
 ]
 
@@ -56,6 +60,7 @@ class HybridStatus(msgspec.Struct, frozen=True, kw_only=True):
         doubts: Copies at the fallback that may be old; they are made anew at the next chance.
         conflicts: Conflicts in the log.
         refused: Those of them where the primary does not take the document.
+        counts: What happened since the provider was made, in this process.
     """
 
     degraded: bool
@@ -67,20 +72,44 @@ class HybridStatus(msgspec.Struct, frozen=True, kw_only=True):
     doubts: int
     conflicts: int
     refused: int
+    counts: HybridCounts = HybridCounts()
+
+    def metrics(self) -> dict[str, int]:
+        """Every number by its name in `METRICS`."""
+        return {
+            each.name: int(getattr(self.counts if each.kind == "counter" else self, each.field))
+            for each in METRICS
+        }
+
+
+_COUNTED: Final = {
+    "degraded": "outages",
+    "journaled": "journaled",
+    "replayed": "replayed",
+    "conflict": "conflicts",
+    "refused": "refused",
+}
+"""Which count each kind of event belongs to."""
 
 
 class Listener:
-    """Passes events on, to the log and to the program.
+    """Counts events and passes them on, to the log and to the program.
 
     Args:
         on_event: The program's function; what it raises is logged by name and changes nothing.
+        counter: Counts.
     """
 
-    def __init__(self, on_event: Callable[[HybridEvent], None] | None) -> None:
+    def __init__(
+        self, on_event: Callable[[HybridEvent], None] | None, counter: Counter | None = None
+    ) -> None:
         self._on_event = on_event
+        self._counter = Counter() if counter is None else counter
 
     def tell(self, event: HybridEvent) -> None:
         """Pass one on."""
+        if event.kind in _COUNTED:
+            self._counter.add(_COUNTED[event.kind], event.count)
         if event.kind not in ("journaled", "replayed"):
             _LOGGER.warning("hybrid: %s (%s)", event.kind, event.detail)
         if self._on_event is None:
@@ -89,6 +118,13 @@ class Listener:
             self._on_event(event)
         except Exception as error:  # noqa: BLE001 - what was done stands.
             _LOGGER.error("on_event raised %s, which was ignored", type(error).__name__)
+
+    def tell_conflict(self, record: ConflictRecord) -> None:
+        """Tell of a conflict that was settled, or of a document that was refused."""
+        if record.state == "refused":
+            self.tell(HybridEvent("refused", detail=record.error))
+        else:
+            self.tell(HybridEvent("conflict", detail=record.policy))
 
 
 def together(primary: Capabilities, fallback: Capabilities) -> Capabilities:
@@ -121,16 +157,35 @@ def is_open(provider: Provider) -> bool:
 
 
 async def check_side(side: str, provider: Provider, *, write: bool) -> list[Check]:
-    """Have one side checked; one that checks nothing itself is read from."""
-    if isinstance(provider, Checkable) and is_open(provider):
-        found = await provider.checks(write=write)
+    """Have one side checked; one that checks nothing itself is read from and written to."""
+    own = _below_layers(provider)
+    if isinstance(own, Checkable) and is_open(provider):
+        found = await own.checks(write=write)
         return [msgspec.structs.replace(each, name=f"{side}: {each.name}") for each in found]
     try:
         await provider.read([Address("hybrid_check", "none")])
+        done = await try_writing(own) if write else "it answers"
     except StorageError as error:
-        detail, name = f"{provider!r} does not answer: {error}", type(error).__name__
-        return [Check(name=side, ok=False, detail=detail, error=name)]
-    return [Check(name=side, ok=True, detail=f"{provider!r} answers")]
+        detail = f"{provider!r} fails: {error}"
+        return [Check(name=side, ok=False, detail=detail, error=error_name(error))]
+    return [Check(name=side, ok=True, detail=f"{provider!r}: {done}")]
+
+
+async def provision_sides(sides: Mapping[str, Provider], *, dry_run: bool) -> list[Provision]:
+    """Make what the services of the sides need, and say whose it is."""
+    return [
+        msgspec.structs.replace(each, what=f"{side}: {each.what}")
+        for side, provider in sides.items()
+        if isinstance(own := _below_layers(provider), Provisionable)
+        for each in await own.provision(dry_run=dry_run)
+    ]
+
+
+def _below_layers(provider: Provider) -> Provider:
+    """What layers stand on. Providers know no layer, so it goes by the name of the attribute."""
+    while isinstance(inner := getattr(provider, "inner", None), Provider):
+        provider = inner
+    return provider
 
 
 def check_journal(status: HybridStatus) -> Check:

@@ -14,7 +14,7 @@ from storage_providers.errors import (
     StorageError,
     UnsupportedOperationError,
 )
-from storage_providers.maintenance import Check, IndexStatus
+from storage_providers.maintenance import Check, IndexStatus, error_name
 from storage_providers.protocol import ANY, IF_ABSENT, Condition, IfVersion, check_collection
 from storage_providers.providers._objects import Metadata, ObjectPut, ObjectStore
 from storage_providers.providers._objects.declaring import DECLARATIONS
@@ -48,7 +48,7 @@ def failed(name: str, error: StorageError, advice: str | None = None) -> Check:
         error: What came of it.
         advice: What to do, where the error does not say it.
     """
-    return Check(name=name, ok=False, detail=str(error), advice=advice, error=type(error).__name__)
+    return Check(name=name, ok=False, detail=str(error), advice=advice, error=error_name(error))
 
 
 async def _tried(name: str, attempt: Callable[[], Awaitable[str]]) -> Check:

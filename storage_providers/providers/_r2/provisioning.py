@@ -18,7 +18,7 @@ from storage_providers.errors import (
     StorageError,
     TransportError,
 )
-from storage_providers.maintenance import Check, Provision, check_clock
+from storage_providers.maintenance import Check, Provision, check_clock, error_name
 from storage_providers.providers._objects import Listing
 from storage_providers.providers._r2.answers import read_listing
 from storage_providers.providers._r2.binding import R2Binding
@@ -203,7 +203,7 @@ async def check_service(store: R2Store) -> list[Check]:
             advice=f"see whether {store.sender.endpoint} is right and can be reached"
             if unreachable
             else None,
-            error=type(seen.error).__name__,
+            error=error_name(seen.error),
         )
         if seen.date is None:
             return [bucket]
