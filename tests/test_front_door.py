@@ -129,6 +129,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "blocking": ("blocking", "_background"),
     "valet": ("valet",),
     "transfer": ("transfer",),
+    "agents": ("agents",),
     "testing": ("testing",),
     "cli": ("cli", "__main__"),
 }
@@ -144,6 +145,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "blocking": {"words", "base", "collection", "settings"},
     "valet": {"words", "base", "collection"},
     "transfer": {"words", "base", "collection", "valet"},
+    "agents": {"words", "base", "collection", "layers", "blocking"},
     "testing": {"words", "base", "providers", "layers"},
     "cli": {"words", "base", "providers", "layers", "collection", "settings", "valet", "transfer"},
 }
