@@ -129,6 +129,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "blocking": ("blocking", "_background"),
     "valet": ("valet",),
     "transfer": ("transfer",),
+    "agents": ("agents",),
     "testing": ("testing",),
     "cli": ("cli", "__main__"),
 }
@@ -146,6 +147,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transfer": {
         *("words", "base", "resilience", "providers", "layers", "collection", "valet"),
     },
+    "agents": {"words", "base", "collection", "layers", "blocking"},
     "testing": {"words", "base", "providers", "layers"},
     "cli": {"words", "base", "providers", "layers", "collection", "settings", "valet", "transfer"},
 }

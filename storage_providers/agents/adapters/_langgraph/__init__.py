@@ -1,0 +1,1 @@
+"""LangGraph's interfaces on a provider; `adapters.langgraph` is where programs find them."""
