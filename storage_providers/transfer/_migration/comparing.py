@@ -18,6 +18,7 @@ from storage_providers.conflicts import Stored
 from storage_providers.errors import MigrationError, StorageError
 from storage_providers.protocol import Address, Item
 from storage_providers.providers._dual.following import differences, results_of
+from storage_providers.providers._dual.membership import LATE_LEASES
 from storage_providers.providers._dual.records import notes_of
 from storage_providers.providers._dual.state import Seen
 from storage_providers.providers._hybrid.effects import is_same
@@ -28,11 +29,19 @@ from storage_providers.transfer._migration.switching import Silent, settle_notes
 
 __all__ = ["Comparison", "Difference", "verify"]
 
-LOOKED_AT: Final = 500
-"""Documents looked at again at once."""
+TOLD_EVERY: Final = 500
+"""Documents between two reports of the progress."""
+
+LOOKED_AT: Final = 2000
+"""Documents looked at again at once; as they may just have been written, that takes a while."""
 
 DIFFERENCES_KEPT: Final = 1000
 """Differences that are named one by one; more are counted."""
+
+LOOKS: Final = 20
+"""How often what seems to differ is looked at before it is a difference, over two leases."""
+
+_GONE: Final = "gone"
 
 Kind: TypeAlias = Literal["missing", "different", "extra", "unreadable"]
 
@@ -142,7 +151,7 @@ class _Walk:
             if len(suspects) == LOOKED_AT:
                 await self._look_again(suspects)
                 suspects = []
-            if self.found.documents % LOOKED_AT == 0:
+            if self.found.documents % TOLD_EVERY == 0:
                 self._tell(name)
         suspects += [Address(name, item_id) for item_id in sorted(broken)]
         if suspects:
@@ -178,7 +187,10 @@ class _Walk:
             self.found.differs(address, kind)
 
     async def _still(self, left: list[Address]) -> list[Address]:
-        """What differs once more, when what deletions left behind is put right."""
+        """What the follower keeps having otherwise, for as long as a writer may take.
+
+        What a deletion left behind is put right; what the follower gets meanwhile is under way.
+        """
         noted = {
             address
             async for note in notes_of(self._pair.home(self._seen.state))
@@ -186,8 +198,25 @@ class _Walk:
         }
         loose = [each for each in left if each in noted or Address(each.collection, "") in noted]
         await self.following.bring_anew(loose)
-        ours = await results_of(self.following.leader, left)
-        return differences(ours, await results_of(self.following.follower, left))
+        kept: dict[Address, str | None] | None = None
+        for _ in range(LOOKS if self._seen.state.live else 1):
+            ours = await results_of(self.following.leader, left)
+            theirs = await results_of(self.following.follower, left)
+            versions = {each: _version(theirs[each]) for each in differences(ours, theirs)}
+            kept = {
+                address: version
+                for address, version in versions.items()
+                if kept is None or kept.get(address, _GONE) == version
+            }
+            left = list(kept)
+            if not left:
+                break
+            await self._pair.sleep(self._pair.lease_seconds * LATE_LEASES / LOOKS)
+        return left
+
+
+def _version(there: Item | StorageError | None) -> str | None:
+    return there.version if isinstance(there, Item) else None
 
 
 def _is_alike(left: Item | None, right: Item | None) -> bool:
