@@ -1,0 +1,132 @@
+"""The backfill between embedded providers."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks._harness import Run
+from storage_providers import IF_ABSENT, LocalFileProvider, Provider, Put, SQLiteProvider
+from storage_providers.transfer._migration.copying import MAX_PAGE, pages
+from storage_providers.transfer.migration import Migration
+
+LEASE_SECONDS = 0.5
+
+Make = Callable[[Path], Provider]
+
+
+def _sqlite(folder: Path) -> Provider:
+    return SQLiteProvider(folder / "storage.db")
+
+
+def _files(folder: Path) -> Provider:
+    return LocalFileProvider(folder / "files", rescan_seconds=None)
+
+
+SIDES: dict[str, tuple[Make, Make]] = {
+    "SQLite to SQLite": (_sqlite, _sqlite),
+    "SQLite to LocalFile": (_sqlite, _files),
+    "LocalFile to SQLite": (_files, _sqlite),
+}
+
+
+async def copy_speed(run: Run) -> None:
+    """The copy of a collection, against the slower of reading it and writing it in batches."""
+    count = run.size(10_000, 300)
+    for number, (title, (make_source, make_target)) in enumerate(SIDES.items()):
+        folder = run.place(f"copy-{number}")
+        async with make_source(folder) as source:
+            await _fill(source, count)
+            ours, theirs = list[float](), list[float]()
+            for turn in range(3 if run.quick else 9):
+                ours.append(await _copied(source, make_target, run.place(f"ours-{number}-{turn}")))
+                place = run.place(f"theirs-{number}-{turn}")
+                theirs.append(await _slower_side(source, make_target, place))
+        run.add(
+            f"{title}: copying {count:,} documents",
+            ours[1:],
+            theirs[1:],
+            unit="s",
+            against="the slower of reading all pages and writing all batches, each alone",
+            goal=0.8,
+            higher_is_better=True,
+        )
+
+
+async def _fill(source: Provider, count: int) -> None:
+    for begin in range(0, count, MAX_PAGE):
+        numbers = range(begin, min(begin + MAX_PAGE, count))
+        await source.put_items("things", [_document(number) for number in numbers])
+
+
+def _document(number: int) -> dict[str, object]:
+    return {"id": f"{number:07}", "number": number, "title": "x" * 40, "notes": ["y" * 100] * 2}
+
+
+async def _copied(source: Provider, make_target: Make, folder: Path) -> float:
+    async with make_target(folder) as target:
+        migration = Migration(source=source, target=target, lease_seconds=LEASE_SECONDS)
+        await migration.start_dual_write()
+        started = time.perf_counter()
+        await migration.backfill()
+        seconds = time.perf_counter() - started
+        await migration.roll_back()
+    return seconds
+
+
+async def _slower_side(source: Provider, make_target: Make, folder: Path) -> float:
+    started = time.perf_counter()
+    found = [page async for page, _ in pages(source, "things")]
+    reading = time.perf_counter() - started
+    batches = [[Put("things", item.document, IF_ABSENT) for item in page.items] for page in found]
+    async with make_target(folder) as target:
+        await target.collections()
+        started = time.perf_counter()
+        for batch in batches:
+            await target.write(batch)
+        writing = time.perf_counter() - started
+    return max(reading, writing)
+
+
+async def copy_memory(run: Run) -> None:
+    """The largest memory of a process that moves a hundred times as many documents."""
+    small, large = run.size(1_000, 100), run.size(100_000, 1_000)
+    peaks = [await _peak(run.place(f"memory-{count}"), count) for count in (small, large)]
+    run.add(
+        f"memory of moving {large:,} documents",
+        [peaks[1]],
+        [peaks[0]],
+        unit="MB",
+        against=f"moving {small:,} (SQLite to SQLite, the whole process)",
+        goal=1.5,
+    )
+
+
+async def _peak(folder: Path, count: int) -> float:
+    program = [sys.executable, "-m", __name__, str(folder), str(count)]
+    await asyncio.to_thread(subprocess.run, [*program, "fill"], check=True)
+    done = await asyncio.to_thread(
+        subprocess.run, [*program, "move"], check=True, capture_output=True, text=True
+    )
+    return int(done.stdout) / 1024
+
+
+async def _move(folder: Path, count: int, what: str) -> None:
+    async with SQLiteProvider(folder / "source.db") as source:
+        if what == "fill":
+            await _fill(source, count)
+            return
+        async with SQLiteProvider(folder / "target.db") as target:
+            migration = Migration(source=source, target=target, lease_seconds=LEASE_SECONDS)
+            await migration.run()
+
+
+if __name__ == "__main__":
+    import resource
+
+    asyncio.run(_move(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
