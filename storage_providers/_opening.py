@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from storage_providers import _urls
 from storage_providers._settings_table import DEFAULT, PROVIDERS
-from storage_providers.errors import ConfigurationError, InvalidArgumentError
+from storage_providers.errors import (
+    ConfigurationError,
+    InvalidArgumentError,
+    UnsupportedOperationError,
+)
 
 if TYPE_CHECKING:
     from storage_providers.base import Provider
@@ -41,6 +45,9 @@ def from_url(
     """
     name, arguments, texts = _urls.parse_url(url)
     own: dict[str, Any] = {}
+    if name == "hybrid":
+        texts, options = _with_sides(texts, options, settings)
+        return _urls.build(name, arguments, texts, options)
     if not _is_reached(options):
         if name == "r2":
             own = _r2_options(settings(), {*texts, *options})
@@ -67,6 +74,8 @@ def from_settings(settings: StorageSettings, options: Mapping[str, Any]) -> Prov
     _urls.scheme_named(name)
     if not _is_reached(options):
         settings.check()
+    if name == "hybrid":
+        return _hybrid(settings, options)
     arguments: tuple[Any, ...] = ()
     own: dict[str, Any] = {}
     if name == "file":
@@ -86,6 +95,78 @@ def from_settings(settings: StorageSettings, options: Mapping[str, Any]) -> Prov
         if not _is_reached(options):
             own |= _api_options(name, settings, set(options))
     return _confined(_urls.build(name, arguments, {}, {**own, **options}), settings)
+
+
+def _with_sides(
+    texts: Mapping[str, str], options: Mapping[str, Any], settings: Callable[[], StorageSettings]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """The options of a hybrid with its two sides made, which may be given as URLs.
+
+    Raises:
+        ConfigurationError: A side or the journal is missing, or something is wrong with it.
+    """
+    texts, options = dict(texts), dict(options)
+    urls: dict[str, str] = {}
+    for side in _urls.SCHEMES["hybrid"].sides:
+        if side in texts and side in options:
+            raise ConfigurationError(
+                f"the option {side!r} is given in the URL and as an argument; give it once"
+            )
+        if isinstance(given := texts.pop(side, options.get(side)), str):
+            urls[side] = given
+        elif given is None:
+            raise ConfigurationError(_MISSING_PART.format(side))
+    if "journal" not in texts and options.get("journal") is None:
+        raise ConfigurationError(_MISSING_PART.format("journal"))
+    if len(urls) == 2 and urls["primary"] == urls["fallback"]:
+        raise ConfigurationError("primary and fallback are the same place; use two")
+    for side, url in urls.items():
+        options[side] = _side(side, url, settings)
+    return texts, options
+
+
+_MISSING_PART: Final = (
+    "'hybrid:' has no {}; write hybrid:?primary=URL&fallback=URL&journal=PATH, each "
+    "percent-encoded, or pass it as an argument"
+)
+
+
+def _side(side: str, url: str, settings: Callable[[], StorageSettings]) -> Provider:
+    """One side of a hybrid from its URL."""
+    if url.partition(":")[0].lower() == "hybrid":
+        raise ConfigurationError(f"{side}: a side of a hybrid can't be a hybrid itself")
+    try:
+        return from_url(url, {}, settings)
+    except (ConfigurationError, UnsupportedOperationError) as error:
+        raise type(error)(f"{side}: {error.message}") from None
+
+
+def _hybrid(settings: StorageSettings, options: Mapping[str, Any]) -> Provider:
+    """The two sides that settings name, each confined as it would be by itself.
+
+    Both are confined to the user, so the journal is one user's too.
+    """
+    own: dict[str, Any] = {
+        "journal": _journal_path(settings),
+        "policy": settings.hybrid_policy,
+        "degraded_writes": settings.hybrid_degraded_writes,
+        "retry_seconds": settings.hybrid_retry_seconds,
+    }
+    for side in _urls.SCHEMES["hybrid"].sides:
+        if side not in options:
+            own[side] = from_settings(settings.of_side(side), {})
+    return _urls.build("hybrid", (), {}, {**own, **options})
+
+
+def _journal_path(settings: StorageSettings) -> str:
+    """A file in the folder of journals, of its own for each user, whatever the user is called."""
+    from storage_providers.providers._files.names import folder_name
+
+    folder = Path(settings.hybrid_journal or f"{settings.data_path.rstrip('/')}-journal")
+    if settings.user_id is not None:
+        for part in settings.resolved_key_prefix().split("/"):
+            folder /= folder_name(part)
+    return str(folder / "journal.db")
 
 
 def _confined(provider: Provider, settings: StorageSettings) -> Provider:

@@ -13,6 +13,7 @@ import msgspec
 
 from storage_providers._hosts import is_loopback
 from storage_providers._secrets import MASK, Secret
+from storage_providers.conflicts import POLICIES
 
 __all__ = ["DEFAULT", "PROVIDERS", "SETTINGS", "Setting", "display"]
 
@@ -29,6 +30,9 @@ PROVIDERS: Final = {
     "hybrid": "hybrid",
 }
 """Values of the setting `provider`, with the URL scheme of each."""
+
+SIDES: Final = tuple(name for name in PROVIDERS if name != "hybrid")
+"""What either side of a hybrid may be."""
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
@@ -126,10 +130,13 @@ def _number(value: Any) -> float:
     return number
 
 
-def _provider(value: Any) -> str:
-    if not isinstance(value, str) or value not in PROVIDERS:
-        raise ValueError(f"is none of {', '.join(PROVIDERS)}")
-    return value
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"is none of {', '.join(words)}")
+        return value
+
+    return parse
 
 
 def _endpoint(value: Any) -> str:
@@ -209,7 +216,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="provider",
         variable="STORAGE_PROVIDERS_PROVIDER",
         path="provider",
-        parse=_provider,
+        parse=_one_of(*PROVIDERS),
         default="local",
     ),
     Setting(
@@ -225,6 +232,47 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         path="local.enableBackup",
         parse=_flag,
         default=False,
+    ),
+    Setting(
+        name="hybrid_primary",
+        variable="STORAGE_PROVIDERS_HYBRID_PRIMARY",
+        path="hybrid.primary",
+        parse=_one_of(*SIDES),
+        default="cloudflare-r2",
+    ),
+    Setting(
+        name="hybrid_fallback",
+        variable="STORAGE_PROVIDERS_HYBRID_FALLBACK",
+        path="hybrid.fallback",
+        parse=_one_of(*SIDES),
+        default="local",
+    ),
+    Setting(
+        name="hybrid_journal",
+        variable="STORAGE_PROVIDERS_HYBRID_JOURNAL",
+        path="hybrid.journal",
+        parse=_path,
+    ),
+    Setting(
+        name="hybrid_policy",
+        variable="STORAGE_PROVIDERS_HYBRID_POLICY",
+        path="hybrid.policy",
+        parse=_one_of(*POLICIES),
+        default="merge",
+    ),
+    Setting(
+        name="hybrid_degraded_writes",
+        variable="STORAGE_PROVIDERS_HYBRID_DEGRADED_WRITES",
+        path="hybrid.degradedWrites",
+        parse=_one_of("unconditional", "journal"),
+        default="unconditional",
+    ),
+    Setting(
+        name="hybrid_retry_seconds",
+        variable="STORAGE_PROVIDERS_HYBRID_RETRY_SECONDS",
+        path="hybrid.retrySeconds",
+        parse=_number,
+        default=5.0,
     ),
     Setting(
         name="endpoint",

@@ -35,6 +35,7 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True):
             arguments, and options as text.
         secrets: Options that are never taken from a URL.
         unnamed: Options that come from the settings or as arguments, and never from a URL.
+        sides: Options that are themselves URLs of providers.
     """
 
     factory: str | None
@@ -42,6 +43,7 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True):
     place: Callable[[str], Place]
     secrets: frozenset[str] = frozenset()
     unnamed: frozenset[str] = frozenset()
+    sides: tuple[str, ...] = ()
 
 
 def _nothing(rest: str) -> Place:
@@ -132,7 +134,12 @@ def _unescaped(text: str) -> str:
         raise ConfigurationError("the URL's %-escapes are not UTF-8") from None
 
 
-def _later(_rest: str) -> Place:
+def _two(rest: str) -> Place:
+    if rest:
+        raise ConfigurationError(
+            "'hybrid:' takes nothing between the colon and '?'; write hybrid:?primary=URL&"
+            "fallback=URL&journal=PATH, each percent-encoded"
+        )
     return (), {}
 
 
@@ -175,9 +182,14 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
         secrets=frozenset({"token"}),
         unnamed=_OF_THE_API,
     ),
-    "hybrid": Scheme(factory=None, example="hybrid:", place=_later),
+    "hybrid": Scheme(
+        factory="storage_providers.providers.hybrid:HybridProvider",
+        example="hybrid:?primary=URL&fallback=URL&journal=PATH",
+        place=_two,
+        sides=("primary", "fallback"),
+    ),
 }
-"""Every scheme. A provider that is added replaces `factory=None` by its class."""
+"""Every scheme. `factory=None` stands for a provider that another version has."""
 
 
 def scheme_named(name: str) -> Scheme:
@@ -257,13 +269,15 @@ def build(
         UnsupportedOperationError: This version has no provider for the scheme.
     """
     factory, parameters = _constructor(name)
-    texts_known = [option for option, kind in parameters.items() if _readable(kind)]
+    sides = scheme_named(name).sides
+    texts_known = [*sides]
+    texts_known += [option for option, kind in parameters.items() if _readable(kind)]
     for given, known in ((texts, texts_known), (options, list(parameters))):
         unknown = [option for option in given if option not in known]
         if unknown:
             raise ConfigurationError(
                 f"'{name}:' has no option {', '.join(map(repr, unknown))}; "
-                f"known: {', '.join(known) or 'none'}"
+                f"known: {', '.join(known) or 'none'}{_OF_A_SIDE if sides else ''}"
             )
     twice = [option for option in texts if option in options]
     if twice:
@@ -272,6 +286,9 @@ def build(
         )
     values = {option: _value(option, text, parameters[option]) for option, text in texts.items()}
     return factory(*arguments, **values, **options)
+
+
+_OF_A_SIDE: Final = "; percent-encode the URL of a side that has options itself"
 
 
 def takes(name: str, option: str) -> bool:

@@ -51,6 +51,14 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
             or `hybrid`.
         data_path: Folder of the local providers.
         enable_backup: Whether the local provider keeps replaced and deleted documents.
+        hybrid_primary: The side of a hybrid that counts: one of the other values of `provider`.
+        hybrid_fallback: The side that stands in, likewise.
+        hybrid_journal: Folder of the journals of hybrids; without, `data_path` with `-journal`
+            behind it. Each user has one of their own in it.
+        hybrid_policy: What settles conflicts: `merge`, `newest`, `primary`, `fallback` or
+            `keep_both`.
+        hybrid_degraded_writes: Which writes an outage takes: `unconditional` or all (`journal`).
+        hybrid_retry_seconds: How long a primary that failed is left alone, seconds.
         endpoint: R2's S3 endpoint; without it, made from `account_id`.
         access_key_id: R2's access key.
         secret_access_key: R2's secret key.
@@ -87,6 +95,12 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
     provider: str = "local"
     data_path: str = "./valet-data"
     enable_backup: bool = False
+    hybrid_primary: str = "cloudflare-r2"
+    hybrid_fallback: str = "local"
+    hybrid_journal: str | None = None
+    hybrid_policy: str = "merge"
+    hybrid_degraded_writes: str = "unconditional"
+    hybrid_retry_seconds: float = 5.0
     endpoint: str | None = None
     access_key_id: Secret | None = None
     secret_access_key: Secret | None = None
@@ -241,12 +255,22 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
             return self.origins[name]
         return DEFAULT if getattr(self, name) == _BY_NAME[name].default else _ARGUMENT
 
+    def of_side(self, side: str) -> Self:
+        """The same settings for one side of a hybrid alone.
+
+        Args:
+            side: `primary` or `fallback`.
+        """
+        return msgspec.structs.replace(self, provider=getattr(self, f"hybrid_{side}"))
+
     # --- helpers -------------------------------------------------------------------------------
 
     def _problems(self) -> list[str]:
         own = self._prefix_problems() if self.user_id is not None else []
         if self.url is not None:
             return own
+        if self.provider == "hybrid":
+            return self._hybrid_problems()
         problems = self.missing(*self._requirements.get(self.provider, ()))
         if self.provider == "cloudflare-r2":
             if self.r2_endpoint is None:
@@ -255,6 +279,16 @@ class StorageSettings(msgspec.Struct, frozen=True, kw_only=True):
                 )
             return problems + self._account_problems() + self._prefix_problems()
         return problems + own
+
+    def _hybrid_problems(self) -> list[str]:
+        primary, fallback = _BY_NAME["hybrid_primary"], _BY_NAME["hybrid_fallback"]
+        if self.hybrid_primary == self.hybrid_fallback:
+            return [
+                f"{primary.variable} ({self.origin(primary.name)}) and {fallback.variable} "
+                f"({self.origin(fallback.name)}) are the same; use two"
+            ]
+        sides = (self.of_side(side) for side in ("primary", "fallback"))
+        return list(dict.fromkeys(problem for side in sides for problem in side._problems()))
 
     def _account_problems(self) -> list[str]:
         host = urlsplit(self.endpoint or "").hostname or ""
@@ -320,10 +354,11 @@ def open_provider(target: str | StorageSettings | None = None, **options: Any) -
 
     Args:
         target: A URL (`file:./folder`, `file:///folder`, `sqlite:agents.db`, `sqlite::memory:`,
-            `memory:`, `r2://bucket/prefix`, `kv://namespace/prefix`, `d1://database`), with options
-            of the provider's constructor behind `?`; or settings; or nothing: then settings are
-            read from everywhere, as `StorageSettings.load` does. Credentials never stand in a URL,
-            they come from there too.
+            `memory:`, `r2://bucket/prefix`, `kv://namespace/prefix`, `d1://database`,
+            `hybrid:?primary=URL&fallback=URL&journal=PATH`), with options of the provider's
+            constructor behind `?`; or settings; or nothing: then settings are read from
+            everywhere, as `StorageSettings.load` does. Credentials never stand in a URL, they come
+            from there too.
         options: Options of the provider's constructor. Without `target` also settings, and
             `env_file` and `settings_file`.
 
