@@ -9,7 +9,7 @@ import csv
 import io
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from itertools import islice
@@ -22,7 +22,7 @@ from storage_providers.cli._text import cell, compact_json, terminal_json, visib
 from storage_providers.filters import parse_path
 from storage_providers.protocol import Item, JsonObject
 
-__all__ = ["Format", "Writer", "emit", "open_writer", "print_rows", "resolve_format"]
+__all__ = ["Format", "Writer", "emit", "open_writer", "print_facts", "print_rows", "resolve_format"]
 
 SPOOL_BYTES = 8_000_000
 """CSV without `--fields` waits for the last document in memory up to this size, then on disk."""
@@ -114,6 +114,29 @@ def print_rows(rows: Sequence[JsonObject], note: Callable[[str], None]) -> None:
         key, *others = rows[0]
         with open_writer(Format.TABLE, others, note, key=key) as writer:
             writer.write([Item("", str(row[key]), "", msgspec.json.encode(row)) for row in rows])
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Print a line for each fact, for people.
+
+    Args:
+        facts: By their names, of which underscores are shown as spaces.
+    """
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        emit(visible(f"{name.replace('_', ' '):<{width}}  {_words(value)}") + "\n")
+
+
+def _words(value: object) -> str:
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case int() | float():
+            return f"{value:,}"
+        case _:
+            return str(value)
 
 
 def emit(text: str) -> None:

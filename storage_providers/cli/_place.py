@@ -36,6 +36,9 @@ def missing_path(provider: Provider) -> str | None:
     """
     own = below_layers(provider)
     path = getattr(own, "root", None) or getattr(own, "path", None)
+    if own.name == "dual-write":
+        # The target may be made by a migration; the source is there before it.
+        return missing_path(getattr(own, "source"))  # noqa: B009
     if not isinstance(path, str) or path == ":memory:" or Path(path).exists():
         return None
     return path
