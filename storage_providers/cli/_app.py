@@ -15,6 +15,7 @@ from storage_providers.cli import (
     _indexes,
     _items,
     _listing,
+    _migrate_group,
     _provision,
     _transfer,
 )
@@ -61,5 +62,9 @@ def options(
     context.obj = (url, debug)
 
 
-for group in (_listing, _items, _edit, _declare, _transfer, _doctor, _provision, _indexes, _d1):
+for group in (
+    *(_listing, _items, _edit, _declare),
+    *(_transfer, _migrate_group),
+    *(_doctor, _provision, _indexes, _d1),
+):
     group.register(app)
