@@ -32,7 +32,7 @@ from storage_providers.cli._session import Session, command
 from storage_providers.errors import MigrationError
 
 if TYPE_CHECKING:
-    from storage_providers.transfer.migration import Migration, MigrationPlan
+    from storage_providers.transfer.migration import Migration, MigrationPlan, MigrationReport
 
 __all__ = ["add_to"]
 
@@ -191,7 +191,8 @@ async def run(
             )
         else:
             return
-        await _finish(session, migration, sides, as_json)
+        done = await migration.report()
+    _finish(session, done, sides, as_json)
 
 
 async def _may_begin(
@@ -255,7 +256,8 @@ async def resume(
                 rate=rate,
                 cut_over=not no_cut_over,
             )
-        await _finish(session, migration, sides, as_json)
+        done = await migration.report()
+    _finish(session, done, sides, as_json)
 
 
 async def _take_steps(session: Session, migration: Migration, **options: object) -> None:
@@ -282,13 +284,14 @@ def _name(session: Session, what: str, reasons: Sequence[str], count: int) -> No
         session.note(f"… and {count - PROBLEMS_SHOWN:,} more; --report names the first 1,000")
 
 
-async def _finish(session: Session, migration: Migration, sides: Sides, as_json: bool) -> None:
-    found = await migration.report()
+def _finish(session: Session, found: MigrationReport, sides: Sides, as_json: bool) -> None:
+    """Say where it is, and what leads on and back, when the bars have ended."""
     if as_json:
         print_json(found)
         return
     status = found.status
-    assert status is not None
+    if status is None:
+        return  # A side went away in this moment; everything was done.
     compared = [step.compared for step in found.steps if step.compared is not None]
     if compared:
         session.note(f"{compared[-1].documents:,} documents compared: both sides are alike")

@@ -98,7 +98,7 @@ async def verify(
     Differences are listed, the first 1,000 of them; if any are left, the exit code is 4.
     """
     sides = Sides(session, from_, to, lease_seconds)
-    async with sides.open(report=report) as migration:
+    async with sides.open(again="verify", report=report) as migration:
         found = await migration.verify(repair=repair)
     if as_json:
         print_json(found)
@@ -146,7 +146,7 @@ async def cut_over(
     Writers wait for about a lease. It needs a comparison that found both sides alike.
     """
     sides = Sides(session, from_, to, lease_seconds)
-    async with sides.open() as migration:
+    async with sides.open(again="cut-over") as migration:
         found = await migration.status()
         if found.phase == "target":
             session.note("the target is read already")
@@ -176,7 +176,7 @@ async def roll_back(
 ) -> None:
     """Go back one step: the source is read again; from there, it alone is written again."""
     sides = Sides(session, from_, to, lease_seconds)
-    async with sides.open() as migration:
+    async with sides.open(again="roll-back") as migration:
         found = await migration.status()
         question = _BACK.get(found.phase)
         if question is None:
@@ -225,7 +225,7 @@ async def clean_up(
     if yes and name is None:
         raise UsageError("--yes needs --name with the source's name, so that it is the right one")
     sides = Sides(session, from_, to, lease_seconds)
-    async with sides.open(report=report) as migration:
+    async with sides.open(again="clean-up", report=report) as migration:
         wanted = sides.name_of(migration.source)
         if name is not None and name != wanted:
             raise UsageError(f"--name is {name!r}, but the source is {wanted!r}; nothing was done")

@@ -103,11 +103,17 @@ class Sides:
 
     @asynccontextmanager
     async def open(
-        self, *, create: bool = False, dry_run: bool = False, report: Path | None = None
+        self,
+        *,
+        again: str = "resume",
+        create: bool = False,
+        dry_run: bool = False,
+        report: Path | None = None,
     ) -> AsyncGenerator[Migration]:
         """Open both sides.
 
         Args:
+            again: The command that goes on after an interruption.
             create: Whether a folder or database of the target that is not there is made.
             dry_run: Make nothing: an empty one elsewhere stands for it.
             report: Where to write what was done, at the end, however it ends.
@@ -143,7 +149,7 @@ class Sides:
                 try:
                     yield migration
                 except BaseException as error:
-                    self._say_how_to_go_on(error)
+                    self._say_how_to_go_on(error, again)
                     raise
                 finally:
                     if report is not None:
@@ -153,16 +159,14 @@ class Sides:
         self._step = progress.step
         show(progress.step, progress.done, progress.total, progress.detail)
 
-    def _say_how_to_go_on(self, error: BaseException) -> None:
+    def _say_how_to_go_on(self, error: BaseException, again: str) -> None:
         """After an interruption or an outage: what was done stands."""
         is_passing = isinstance(error, StorageError) and not isinstance(error, MigrationError)
         if self._step is None or not (is_passing or isinstance(error, asyncio.CancelledError)):
             return
-        if self._step in ("backup", "dual-write", "backfill", "verify", "cut-over"):
-            step = "run" if self._step == "backup" else "resume"
-            self._session.note(f"what was done stands; go on with: {self.command(step)}")
-        else:
-            self._session.note(f"what was done stands; go on with: {self.command(self._step)}")
+        if self._step == "backup":
+            again = "run"  # Nothing has begun.
+        self._session.note(f"what was done stands; go on with: {self.command(again)}")
 
     def command(self, name: str) -> str:
         """The command line of another step on the same sides.

@@ -115,10 +115,11 @@ def step_bars(
 
     def end() -> None:
         for each in bars.tasks:
+            bars.update(each.id, detail="")
             if not each.finished:
                 uncounted = not each.completed
                 done = 1 if uncounted else each.completed
-                bars.update(each.id, total=done, completed=done, uncounted=uncounted, detail="")
+                bars.update(each.id, total=done, completed=done, uncounted=uncounted)
 
     def show(step: str, done: int, total: int | None, detail: str) -> None:
         if step not in steps:
@@ -139,7 +140,7 @@ class _Count(TextColumn):
         super().__init__("")
 
     def render(self, task: Task) -> Text:
-        if task.fields.get("uncounted"):
+        if task.fields.get("uncounted") or not (task.completed or task.total):
             return Text("")
         done = f"{int(task.completed):,}"
         return Text(done if task.total is None else f"{done} of {int(task.total):,}")
