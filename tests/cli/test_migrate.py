@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Cli, Result
+from tests.servers.emulator import Emulator
 from tests.servers.moto import MotoS3
 
 LEASE = ("--lease-seconds", "0.2")
@@ -117,6 +118,22 @@ def test_a_plan_with_prices(pair: Pair) -> None:
     found = json.loads(pair.cli("migrate", "plan", *sides, "--json").out)
     assert found["requests"] >= 303
     assert found["usd"] > 0
+
+
+def test_a_target_that_cannot_compare_and_set(
+    pair: Pair, cloudflare: Emulator, environment: pytest.MonkeyPatch
+) -> None:
+    """The plan says that no writes are taken meanwhile, and so does the question."""
+    known = cloudflare.known
+    environment.setenv("CLOUDFLARE_API_BASE_URL", known.api)
+    environment.setenv("CLOUDFLARE_ACCOUNT_ID", known.account)
+    environment.setenv("CLOUDFLARE_API_TOKEN", known.token)
+    sides = ("--from", pair.source, "--to", f"kv://{known.namespaces[0]}/migrate-plan")
+    planned = pair.cli("migrate", "plan", *sides, "--json")
+    assert json.loads(planned.out)["live"] is False
+    assert "no writes are taken" in pair.cli("migrate", "plan", *sides).err
+    asked = pair.cli("migrate", "run", *sides, code=2)
+    assert "UnsupportedOperationError for every write" in asked.err
 
 
 def test_a_target_that_is_not_empty(pair: Pair) -> None:
