@@ -15,7 +15,7 @@ ARGS ?=
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed ## Import a folder of old data, look at it, edit it, export it
+demo: $(VENV)/.installed ## Import a folder of old data, edit it, export it, move it to a bucket
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed $(EMULATOR)/.installed ## Run the tests, on every core

@@ -3,44 +3,42 @@
     python examples/demo.py [FOLDER]
 
 makes FOLDER (.demo without it) with a realistic legacy folder in it, imports that into plain JSON
-files, looks at them, changes a todo, exports everything and verifies the export. Then the folder
-goes to a bucket, on a local server that stands for Cloudflare R2. Run it again: nothing changes.
+files, looks at them, changes a todo, exports everything and verifies the export. Then everything
+moves to a bucket, on a local server that stands for Cloudflare R2, while a program goes on writing
+and the network fails (`demo_move.py`). Run it again: nothing changes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import sys
 import tempfile
-from collections.abc import Generator
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from demo_move import move_to_a_bucket  # type: ignore[import-not-found]  # beside this file
+from demo_screen import (  # type: ignore[import-not-found]
+    WORD,
+    bars,
+    console,
+    heading,
+    show,
+)
 from rich.table import Table
 from rich.text import Text
-from valet_data import make_valet_data  # type: ignore[import-not-found]  # beside this file
+from valet_data import make_valet_data  # type: ignore[import-not-found]
 
 from storage_providers import (
-    CloudflareR2Provider,
     CollectionSpec,
     ImportReport,
     Index,
-    Item,
-    JsonObject,
     LocalFileProvider,
     Provider,
 )
 from storage_providers.transfer.archive import export_archive, verify_archive
 from storage_providers.transfer.legacy.valet import ValetFolder
 
-WORD = "river"
 EDITED = "Show the demo to someone"
-
-console = Console(highlight=False)
-"""Where everything is printed. Documents are printed as `Text`, never as markup."""
 
 
 async def main(folder: Path) -> None:
@@ -57,7 +55,7 @@ async def main(folder: Path) -> None:
         await search_journals(provider)
         await edit_a_todo(provider)
         await export_and_verify(provider, archive)
-    await use_a_bucket(legacy, report)
+    await move_to_a_bucket(archive)
     say_what_next(data, archive)
 
 
@@ -76,29 +74,15 @@ def make_legacy_folder(legacy: Path) -> None:
     console.print(f"{sum(path.is_file() for path in legacy.rglob('*'))} files")
 
 
-async def import_folder(
-    provider: Provider, legacy: Path, known: ImportReport | None = None
-) -> ImportReport:
-    """Import every document that is new or newer than what is there.
-
-    Args:
-        provider: Where to.
-        legacy: The folder.
-        known: Of an import of the same folder: how much there is. Without it, a dry run tells.
-    """
+async def import_folder(provider: Provider, legacy: Path) -> ImportReport:
+    """Import every document that is new or newer than what is there."""
     source = ValetFolder(legacy)
-    plan = known or await provider.migrate_legacy_data(source, dry_run=True)
+    plan = await provider.migrate_legacy_data(source, dry_run=True)
     total = sum(sum(count.values()) for count in counts_of(plan)) + len(plan.problems)
-    with Progress(
-        TextColumn("importing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    ) as bar:
-        task = bar.add_task("importing", total=total)
+    with bars() as shown:
+        task = shown.add_task("importing", total=total)
         return await provider.migrate_legacy_data(
-            source, on_progress=lambda done: bar.update(task, completed=done)
+            source, on_progress=lambda done: shown.update(task, completed=done)
         )
 
 
@@ -125,9 +109,7 @@ def show_report(report: ImportReport) -> None:
 
 async def declare_indexes(provider: Provider) -> None:
     """Keep queries quick when 300 todos become 100,000, and make the journals searchable."""
-    await provider.declare(
-        CollectionSpec(collection="todos", indexes=(Index.of("due"), Index.of("status", "due")))
-    )
+    await provider.declare(CollectionSpec(collection="todos", indexes=(Index.of("status", "due"),)))
     await provider.declare(
         CollectionSpec(collection="daily_journals", text_fields=("entries", "highlights"))
     )
@@ -186,49 +168,6 @@ async def export_and_verify(provider: Provider, archive: Path) -> None:
     )
 
 
-async def use_a_bucket(legacy: Path, known: ImportReport) -> None:
-    """Do the same with documents in a bucket: only the provider is another."""
-    heading("7. The same folder goes to a bucket of Cloudflare R2, and is queried there")
-    console.print("There is no account here: moto, a local S3 server, stands for R2 until the end.")
-    with local_s3() as endpoint:
-        bucket = CloudflareR2Provider(
-            "valet-data",
-            prefix="demo",
-            endpoint_url=endpoint,
-            access_key_id="demo",
-            secret_access_key="demo",  # noqa: S106 # moto takes any
-        )
-        for each in await bucket.provision():
-            console.print(f"{each.what}: {each.state}")
-        async with bucket:
-            report = await import_folder(bucket, legacy, known)
-            created = sum(report.created.values())
-            page = await bucket.list_items(
-                "todos", where={"priority": "high"}, order_by="-due", limit=4
-            )
-            show(page.items, "due", "priority", "content")
-            console.print(
-                f"{created} documents are objects now, todos/{page.items[0].id}.json is one. "
-                f"The query took {page.statistics.requests} requests; with an index declared it "
-                "would take 5."
-            )
-
-
-@contextlib.contextmanager
-def local_s3() -> Generator[str]:
-    """An S3 server of this process's own, on a free port."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # It has a line for each request.
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
-
-
 def say_what_next(data: Path, archive: Path) -> None:
     """Where to look, and what to try."""
     heading("Now it is yours")
@@ -243,32 +182,6 @@ def say_what_next(data: Path, archive: Path) -> None:
         "make demo                # again: nothing changes",
     ):
         console.print(Text(f"  {line}"), soft_wrap=True)
-
-
-# --- printing ----------------------------------------------------------------------------------
-
-
-def heading(text: str) -> None:
-    """Print what happens next."""
-    console.print()
-    console.print(Text(text, style="bold"))
-
-
-def show(items: list[Item], *fields: str) -> None:
-    """Print documents as a table."""
-    table = Table(*fields)
-    for item in items:
-        document = item.document | {"passage": passage(item.document)}
-        table.add_row(*(Text(str(document.get(field, ""))) for field in fields))
-    console.print(table)
-
-
-def passage(document: JsonObject) -> str:
-    """The first sentence of a journal that holds the word."""
-    texts = [entry["content"] for entry in document.get("entries", ())]
-    texts += document.get("highlights", ())
-    sentences = [part.strip() for text in texts for part in text.replace("\n", ". ").split(". ")]
-    return next((sentence for sentence in sentences if WORD in sentence), "")
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ def from_url(
     """
     name, arguments, texts = _urls.parse_url(url)
     own: dict[str, Any] = {}
-    if name == "hybrid":
-        texts, options = _with_sides(texts, options, settings)
+    if _urls.SCHEMES[name].sides:
+        texts, options = _with_sides(name, texts, options, settings)
         return _urls.build(name, arguments, texts, options)
     if not _is_reached(options):
         if name == "r2":
@@ -98,16 +98,21 @@ def from_settings(settings: StorageSettings, options: Mapping[str, Any]) -> Prov
 
 
 def _with_sides(
-    texts: Mapping[str, str], options: Mapping[str, Any], settings: Callable[[], StorageSettings]
+    name: str,
+    texts: Mapping[str, str],
+    options: Mapping[str, Any],
+    settings: Callable[[], StorageSettings],
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """The options of a hybrid with its two sides made, which may be given as URLs.
+    """The options of two providers as one, with both made, which may be given as URLs.
 
     Raises:
-        ConfigurationError: A side or the journal is missing, or something is wrong with it.
+        ConfigurationError: A side or another part is missing, or something is wrong with it.
     """
     texts, options = dict(texts), dict(options)
-    urls: dict[str, str] = {}
-    for side in _urls.SCHEMES["hybrid"].sides:
+    scheme, urls = _urls.SCHEMES[name], dict[str, str]()
+    missing = f"'{name}:' has no {{}}; write {scheme.example}, each percent-encoded, or pass it as "
+    missing += "an argument"
+    for side in scheme.sides:
         if side in texts and side in options:
             raise ConfigurationError(
                 f"the option {side!r} is given in the URL and as an argument; give it once"
@@ -115,26 +120,22 @@ def _with_sides(
         if isinstance(given := texts.pop(side, options.get(side)), str):
             urls[side] = given
         elif given is None:
-            raise ConfigurationError(_MISSING_PART.format(side))
-    if "journal" not in texts and options.get("journal") is None:
-        raise ConfigurationError(_MISSING_PART.format("journal"))
-    if len(urls) == 2 and urls["primary"] == urls["fallback"]:
-        raise ConfigurationError("primary and fallback are the same place; use two")
+            raise ConfigurationError(missing.format(side))
+    for part in scheme.parts:
+        if part not in texts and options.get(part) is None:
+            raise ConfigurationError(missing.format(part))
+    if len(urls) == 2 and len({*urls.values()}) == 1:
+        raise ConfigurationError(f"{' and '.join(urls)} are the same place; use two")
     for side, url in urls.items():
         options[side] = _side(side, url, settings)
     return texts, options
 
 
-_MISSING_PART: Final = (
-    "'hybrid:' has no {}; write hybrid:?primary=URL&fallback=URL&journal=PATH, each "
-    "percent-encoded, or pass it as an argument"
-)
-
-
 def _side(side: str, url: str, settings: Callable[[], StorageSettings]) -> Provider:
-    """One side of a hybrid from its URL."""
-    if url.partition(":")[0].lower() == "hybrid":
-        raise ConfigurationError(f"{side}: a side of a hybrid can't be a hybrid itself")
+    """One side of two from its URL."""
+    scheme = _urls.SCHEMES.get(url.partition(":")[0].lower())
+    if scheme is not None and scheme.sides:
+        raise ConfigurationError(f"{side}: a side can't be a hybrid or a dual write itself")
     try:
         return from_url(url, {}, settings)
     except (ConfigurationError, UnsupportedOperationError) as error:

@@ -36,6 +36,7 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True):
         secrets: Options that are never taken from a URL.
         unnamed: Options that come from the settings or as arguments, and never from a URL.
         sides: Options that are themselves URLs of providers.
+        parts: Other options that can't be left out.
     """
 
     factory: str | None
@@ -44,6 +45,7 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True):
     secrets: frozenset[str] = frozenset()
     unnamed: frozenset[str] = frozenset()
     sides: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def _nothing(rest: str) -> Place:
@@ -134,17 +136,24 @@ def _unescaped(text: str) -> str:
         raise ConfigurationError("the URL's %-escapes are not UTF-8") from None
 
 
-def _two(rest: str) -> Place:
-    if rest:
-        raise ConfigurationError(
-            "'hybrid:' takes nothing between the colon and '?'; write hybrid:?primary=URL&"
-            "fallback=URL&journal=PATH, each percent-encoded"
-        )
-    return (), {}
+def _two(example: str) -> Callable[[str], Place]:
+    def place(rest: str) -> Place:
+        if rest:
+            name = example.partition(":")[0]
+            raise ConfigurationError(
+                f"'{name}:' takes nothing between the colon and '?'; write {example}, each "
+                "percent-encoded"
+            )
+        return (), {}
+
+    return place
 
 
 _OF_THE_API: Final = frozenset({"account_id", "base_url"})
 """What a URL must not name, since it says where the token is sent and whose things are used."""
+
+_HYBRID: Final = "hybrid:?primary=URL&fallback=URL&journal=PATH"
+_DUAL_WRITE: Final = "dual-write:?source=URL&target=URL"
 
 SCHEMES: Final[Mapping[str, Scheme]] = {
     "file": Scheme(
@@ -184,9 +193,16 @@ SCHEMES: Final[Mapping[str, Scheme]] = {
     ),
     "hybrid": Scheme(
         factory="storage_providers.providers.hybrid:HybridProvider",
-        example="hybrid:?primary=URL&fallback=URL&journal=PATH",
-        place=_two,
+        example=_HYBRID,
+        place=_two(_HYBRID),
         sides=("primary", "fallback"),
+        parts=("journal",),
+    ),
+    "dual-write": Scheme(
+        factory="storage_providers.providers.dual_write:DualWriteProvider",
+        example=_DUAL_WRITE,
+        place=_two(_DUAL_WRITE),
+        sides=("source", "target"),
     ),
 }
 """Every scheme. `factory=None` stands for a provider that another version has."""

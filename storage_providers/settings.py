@@ -344,7 +344,7 @@ def explain_settings(
     return found.report()
 
 
-def open_provider(target: str | StorageSettings | None = None, **options: Any) -> Provider:
+def open_provider(target: str | StorageSettings | None = None, /, **options: Any) -> Provider:
     """Make a provider; it is not connected yet.
 
     ```python
@@ -355,10 +355,10 @@ def open_provider(target: str | StorageSettings | None = None, **options: Any) -
     Args:
         target: A URL (`file:./folder`, `file:///folder`, `sqlite:agents.db`, `sqlite::memory:`,
             `memory:`, `r2://bucket/prefix`, `kv://namespace/prefix`, `d1://database`,
-            `hybrid:?primary=URL&fallback=URL&journal=PATH`), with options of the provider's
-            constructor behind `?`; or settings; or nothing: then settings are read from
-            everywhere, as `StorageSettings.load` does. Credentials never stand in a URL, they come
-            from there too.
+            `hybrid:?primary=URL&fallback=URL&journal=PATH`, `dual-write:?source=URL&target=URL`),
+            with options of the provider's constructor behind `?`; or settings; or nothing: then
+            settings are read from everywhere, as `StorageSettings.load` does. Credentials never
+            stand in a URL, they come from there too.
         options: Options of the provider's constructor. Without `target` also settings, and
             `env_file` and `settings_file`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from storage_providers.cli import _legacy
+from storage_providers.cli import _legacy, _migrate
 
 __all__ = ["register"]
 
@@ -22,4 +22,5 @@ def register(app: typer.Typer) -> None:
         rich_markup_mode="rich",
     )
     _legacy.add_to(group)
+    _migrate.add_to(group)
     app.add_typer(group, name="migrate", rich_help_panel="Move")

@@ -26,6 +26,9 @@ def missing_path(provider: Provider) -> str | None:
         # What the fallback needs is made when it is opened: its documents are copies.
         own = below_layers(cast("HybridProvider", own).primary)
     path = getattr(own, "root", None) or getattr(own, "path", None)
+    if own.name == "dual-write":
+        # The target may be made by a migration; the source is there before it.
+        return missing_path(getattr(own, "source"))  # noqa: B009
     if not isinstance(path, str) or path == ":memory:" or Path(path).exists():
         return None
     return path

@@ -13,15 +13,21 @@ from rich.progress import (
     Progress,
     SpinnerColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
-__all__ = ["progress_bar"]
+from storage_providers.cli._text import visible
+
+__all__ = ["ShowStep", "progress_bar", "step_bars"]
 
 SHOWN_AFTER_SECONDS = 1.0
+
+ShowStep = Callable[[str, int, int | None, str], None]
+"""Told the name of a step, how many are done, of how many if that is known, and what is at hand."""
 
 
 @contextmanager
@@ -70,11 +76,72 @@ def progress_bar(
         bar.stop()
 
 
+@contextmanager
+def step_bars(
+    note: Callable[[str], None], *, console: Console | None = None
+) -> Generator[ShowStep]:
+    """Show several steps, one after the other, each with a bar of its own that stays.
+
+    Where stderr is no terminal, each step is a note when it begins.
+
+    Args:
+        note: Told the notes.
+        console: Where to show it; without, stderr.
+
+    Yields:
+        A function to be told how far it is; the first call for a step ends the one before.
+    """
+    console = console or Console(file=sys.stderr)
+    steps: dict[str, TaskID] = {}
+    if not console.is_terminal:
+
+        def say(step: str, done: int, total: int | None, _detail: str) -> None:
+            if step not in steps:
+                steps[step] = TaskID(done)
+                note(f"{step} …" if total is None else f"{step} of {total:,} documents …")
+
+        yield say
+        return
+    bars = Progress(
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description:<10}", markup=False),
+        BarColumn(),
+        _Count(),
+        _Rate(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[detail]}", markup=False),
+        console=console,
+    )
+
+    def end() -> None:
+        for each in bars.tasks:
+            bars.update(each.id, detail="")
+            if not each.finished:
+                uncounted = not each.completed
+                done = 1 if uncounted else each.completed
+                bars.update(each.id, total=done, completed=done, uncounted=uncounted)
+
+    def show(step: str, done: int, total: int | None, detail: str) -> None:
+        if step not in steps:
+            end()
+            bars.start()
+            steps[step] = bars.add_task(step, total=total, detail=detail)
+        bars.update(steps[step], completed=done, total=total, detail=visible(detail))
+
+    try:
+        yield show
+        end()
+    finally:
+        bars.stop()
+
+
 class _Count(TextColumn):
     def __init__(self) -> None:
         super().__init__("")
 
     def render(self, task: Task) -> Text:
+        if task.fields.get("uncounted") or not (task.completed or task.total):
+            return Text("")
         done = f"{int(task.completed):,}"
         return Text(done if task.total is None else f"{done} of {int(task.total):,}")
 
@@ -84,5 +151,5 @@ class _Rate(TextColumn):
         super().__init__("")
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
+        speed = None if task.fields.get("uncounted") else task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.0f}/s", style="progress.data.speed")

@@ -150,6 +150,21 @@ class DualWriteProvider(Provider):
         self._differed = 0
 
     @property
+    def source(self) -> Provider:
+        """The side that documents come from."""
+        return self._sides["source"]
+
+    @property
+    def target(self) -> Provider:
+        """The side that they go to."""
+        return self._sides["target"]
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a phase that was read is gone by."""
+        return self._membership.lease_seconds
+
+    @property
     def capabilities(self) -> Capabilities:
         """What both sides give together; batches are never atomic."""
         return together(self._sides["source"].capabilities, self._sides["target"].capabilities)

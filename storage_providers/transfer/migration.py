@@ -23,7 +23,7 @@ import msgspec
 import storage_providers
 from storage_providers._clock import Clock, format_timestamp
 from storage_providers.base import Provider
-from storage_providers.errors import MigrationError
+from storage_providers.errors import MigrationError, StorageError
 from storage_providers.protocol import Clear
 from storage_providers.providers._dual.membership import LEASE_SECONDS
 from storage_providers.providers._dual.records import notes_of, remove, writers_of
@@ -154,14 +154,14 @@ class MigrationReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
         target: Name of the one that they go to.
         sdk_version: Version of this package.
         steps: The steps that this object took, in order.
-        status: Where the migration is.
+        status: Where the migration is; `None`: a side could not be asked.
     """
 
     source: str
     target: str
     sdk_version: str
     steps: list[StepReport]
-    status: MigrationStatus
+    status: MigrationStatus | None
 
 
 class Migration:
@@ -203,6 +203,21 @@ class Migration:
         self._opened = contextlib.AsyncExitStack()
         self._is_held = False
         self._steps: list[StepReport] = []
+
+    @property
+    def source(self) -> Provider:
+        """Where documents come from."""
+        return self._pair.source
+
+    @property
+    def target(self) -> Provider:
+        """Where they go to."""
+        return self._pair.target
+
+    @property
+    def steps(self) -> list[StepReport]:
+        """The steps that this object took, in order, with what each found."""
+        return list(self._steps)
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
@@ -287,17 +302,16 @@ class Migration:
         return await plan(self._pair, state, begun=allow_documents or bool(state.migration))
 
     async def report(self) -> MigrationReport:
-        """What this object did, and where the migration is.
-
-        Raises:
-            StorageError: A side can't be reached.
-        """
+        """What this object did, and where the migration is; also after a side has failed."""
+        status: MigrationStatus | None = None
+        with contextlib.suppress(StorageError):
+            status = await self.status()
         return MigrationReport(
-            source=self._pair.source.name,
-            target=self._pair.target.name,
+            source=self.source.name,
+            target=self.target.name,
             sdk_version=storage_providers.__version__,
             steps=list(self._steps),
-            status=await self.status(),
+            status=status,
         )
 
     # --- the steps -----------------------------------------------------------------------------

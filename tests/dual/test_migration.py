@@ -155,6 +155,7 @@ def test_everything_moves_and_the_source_is_removed_at_the_end() -> None:
         assert [step.step for step in report.steps] == [
             *("dual-write", "backfill", "verify", "cut-over", "verify", "clean-up")
         ]
+        assert report.status is not None
         assert report.status.phase == "done"
         assert msgspec.json.decode(msgspec.json.encode(report))["status"]["phase"] == "done"
         done = [each.done for each in stage.progress if each.step == "backfill"]

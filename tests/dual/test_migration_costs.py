@@ -16,7 +16,7 @@ from tests.providers.d1.local import LocalD1, local_provider
 DOCUMENTS = 10_000
 LEASE_SECONDS = 0.2
 ASKED_ONCE = 2
-"""The names of the collections, which are two calls. The phase and the record of the run are asked by time."""
+"""The names of the collections, which are two calls. The rest is asked by time."""
 
 OVERHEAD = 1.05
 """Calls of a copy against those of reading once and writing once in full batches, at most."""

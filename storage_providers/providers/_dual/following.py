@@ -19,6 +19,7 @@ from storage_providers.errors import (
     BatchError,
     ConflictError,
     CorruptItemError,
+    InvalidArgumentError,
     ItemNotFoundError,
     OutcomeUnknownError,
     StorageError,
@@ -28,6 +29,7 @@ from storage_providers.protocol import (
     ANY,
     IF_ABSENT,
     Address,
+    Capabilities,
     Clear,
     Condition,
     Delete,
@@ -35,6 +37,8 @@ from storage_providers.protocol import (
     Item,
     Put,
     Write,
+    check_collection,
+    check_id,
 )
 from storage_providers.providers._dual.records import note_puts
 from storage_providers.providers._hybrid.effects import is_same
@@ -362,12 +366,17 @@ def _is_same(item: Item | None, there: Result) -> bool:
 async def results_of(provider: Provider, addresses: Sequence[Address]) -> dict[Address, Result]:
     """What a side holds under these ids; where that can't be read, the error.
 
+    Under an id that it does not take it holds nothing.
+
     Raises:
         StorageError: The side can't be reached.
     """
+    able = provider.capabilities
+    asked = [each for each in addresses if _is_taken(each, able)]
+    found: dict[Address, Result] = dict.fromkeys(addresses)
     items: Sequence[Result]
     try:
-        items = await provider.read(addresses)
+        items = await provider.read(asked)
     except CorruptItemError as error:
         items = [error]
     except BatchError as error:
@@ -375,7 +384,16 @@ async def results_of(provider: Provider, addresses: Sequence[Address]) -> dict[A
     for item in items:
         if isinstance(item, StorageError) and not isinstance(item, CorruptItemError):
             raise item
-    return dict(zip(addresses, items, strict=True))
+    return found | dict(zip(asked, items, strict=True))
+
+
+def _is_taken(address: Address, able: Capabilities) -> bool:
+    try:
+        check_collection(address.collection, able.max_scope_bytes)
+        check_id(address.id, able.max_id_bytes)
+    except InvalidArgumentError:
+        return False
+    return True
 
 
 async def ids_of(provider: Provider, collection: str) -> set[str]:

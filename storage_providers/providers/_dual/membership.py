@@ -80,6 +80,9 @@ class Membership:
         sleep: Waits; tests pass their own.
         settle: Called before the record says that all writes of an epoch have ended; notes what
             they left uncertain.
+
+    Attributes:
+        lease_seconds: As given.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Membership:
     ) -> None:
         self._states = states
         self._clock = clock
+        self.lease_seconds = lease_seconds
         self._lease_ms = lease_seconds * 1000
         self._sleep = sleep
         self._settle = settle

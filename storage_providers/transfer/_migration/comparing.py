@@ -173,9 +173,10 @@ class _Walk:
                 self.found.differs(address, "unreadable")
         left = differences(ours, theirs)
         if left and self._repair:
-            self.found.repaired += await self.following.bring_anew(left)
+            brought = await self.following.bring_anew(left)
             left = list(self.following.doubts)
             self.following.doubts.clear()
+            self.found.repaired += brought - len(left)
         elif left:
             left = await self._still(left)
         for address in left:
