@@ -324,9 +324,8 @@ def _entry(prefix: str, item: Item) -> _Entry:
 
 
 def _common(one: str, other: str) -> str:
-    length = next(
-        (at for at, pair in enumerate(zip(one, other, strict=False)) if len({*pair}) > 1), 0
-    )
+    pairs = enumerate(zip(one, other, strict=False))
+    length = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
     return one[:length]
 
 

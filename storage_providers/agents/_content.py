@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import msgspec
+
 from storage_providers.agents._wire import Record
 from storage_providers.errors import InvalidDocumentError
 
@@ -24,7 +26,7 @@ class MessageContent(Record, kw_only=True, rename={"attachments": "experimental_
     """
 
     format: int = 2
-    parts: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = msgspec.field(default_factory=list[dict[str, Any]])
     content: str | None = None
     metadata: dict[str, Any] | None = None
     attachments: list[dict[str, Any]] | None = None

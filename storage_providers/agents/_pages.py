@@ -57,7 +57,7 @@ def equals(field: str, values: Mapping[str, Any] | None) -> list[dict[str, Any]]
     """
     conditions: list[dict[str, Any]] = []
     for name, value in (values or {}).items():
-        if isinstance(value, dict | list):
+        if not isinstance(value, str | int | float | None):
             raise InvalidArgumentError(
                 f"{field}.{name} is compared with text, a number, a boolean or None, not with "
                 f"{type(value).__name__}"

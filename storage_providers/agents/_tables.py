@@ -114,7 +114,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def turned(place: str) -> str:
-    """A sorting text upside down: what sorted last sorts first. What is no digit is alike in all."""
+    """A sorting text upside down: what sorted last sorts first. The rest is alike in all."""
     return place.translate(_TURNED)
 
 

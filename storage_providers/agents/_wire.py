@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Self, cast
+from typing import Any, ClassVar, Final, Self
 
 import msgspec
 
@@ -109,4 +109,4 @@ def iso(when: datetime) -> str:
 
 def moment(text: str) -> datetime:
     """The time that a document carries."""
-    return cast(datetime, msgspec.convert(text, datetime))
+    return msgspec.convert(text, datetime)

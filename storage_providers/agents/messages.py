@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -374,11 +374,15 @@ def _changed(old: Item, fields: Mapping[str, Any], now: str, number: str) -> Jso
     before = old.document
     new = {**before, **fields, "id": old.id, "updatedAt": now}
     if "content" in fields:
-        content = fields["content"]
+        content: Any = fields["content"]
         merged = MessageContent.of(before.get("content", "")).to_document()
         if isinstance(content, Mapping):
-            metadata = {**(merged.get("metadata") or {}), **(content.get("metadata") or {})}
-            merged |= content
+            given = dict(cast("Mapping[str, Any]", content))
+            metadata: JsonObject = {
+                **(merged.get("metadata") or {}),
+                **(given.get("metadata") or {}),
+            }
+            merged |= given
             if metadata:
                 merged["metadata"] = metadata
         else:

@@ -159,7 +159,7 @@ class WorkflowRun(Record, kw_only=True):
     workflow_name: str
     run_id: str
     resource_id: str | None = None
-    snapshot: dict[str, Any] = {}
+    snapshot: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     created_at: datetime | None = None
     updated_at: datetime | None = None
 

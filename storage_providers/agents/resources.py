@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from storage_providers._json import JsonObject
@@ -91,7 +91,9 @@ class Resources:
 
         return await self._change(resource_id, changed, guess=False)
 
-    async def _change(self, resource_id: str, change: Any, *, guess: bool) -> Resource:
+    async def _change(
+        self, resource_id: str, change: Callable[[JsonObject], JsonObject], *, guess: bool
+    ) -> Resource:
         key = (RESOURCES, required(resource_id, "resourceId"))
 
         def plan(known: Known) -> list[Change]:

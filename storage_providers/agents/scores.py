@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from typing import Any
@@ -170,7 +171,7 @@ class Scores:
         *,
         since: datetime | None = None,
         until: datetime | None = None,
-    ) -> list[ScoreSummary]:
+    ) -> builtins.list[ScoreSummary]:
         """Count up scores by scorer and day, going through them in bounded memory.
 
         Args:
@@ -192,7 +193,7 @@ class Scores:
             low=None if since is None else iso(since),
             high=None if until is None else iso(until),
         )
-        found: dict[tuple[str, str], list[float]] = {}
+        found: dict[tuple[str, str], builtins.list[float]] = {}
         async for score, day in _read(self._place, question):
             tally = found.setdefault((score.scorer_id, day), [0, 0.0, score.score, score.score])
             tally[0] += 1

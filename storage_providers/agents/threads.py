@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
@@ -221,7 +222,7 @@ class Threads:
         key, deleted = (THREADS, thread_id), 0
         thread = (await self._place.read([key]))[0] if self._place.keeps_orders else None
         last = [Change(key=key, old=thread if isinstance(thread, Item) else None, new=None)]
-        some: list[Change] = []
+        some: builtins.list[Change] = []
         question = msgspec.structs.replace(_messages(thread_id), ids_only=True)
         async for found in iterate(self._place, question):
             if isinstance(found, StorageError):
@@ -241,7 +242,7 @@ class Threads:
         self._bumps.forget(thread_id)
         return deleted
 
-    async def _delete(self, changes: list[Change]) -> int:
+    async def _delete(self, changes: builtins.list[Change]) -> int:
         await self._place.change([], lambda _: changes)
         return len(changes)
 
@@ -311,7 +312,7 @@ class Threads:
 
     async def _put_again(self, thread_id: str, fields: JsonObject, *, new_ids: bool) -> None:
         """Put the messages of a thread once more, with some fields changed."""
-        some: list[Change] = []
+        some: builtins.list[Change] = []
         question = msgspec.structs.replace(_messages(thread_id), oldest_first=True)
         async for found in iterate(self._place, question):
             if isinstance(found, StorageError):
@@ -326,10 +327,10 @@ class Threads:
                 some = []
         await self._put_some(some, fields)
 
-    async def _put_some(self, changes: list[Change], fields: JsonObject) -> None:
+    async def _put_some(self, changes: builtins.list[Change], fields: JsonObject) -> None:
         first = {change.key: change for change in changes}
 
-        def plan(known: Known) -> list[Change]:
+        def plan(known: Known) -> builtins.list[Change]:
             if not known:
                 return changes
             return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final, Literal, TypeAlias
@@ -293,7 +294,7 @@ class Traces:
             TransportError: The provider could not be reached.
         """
         wanted = {"name": name, "scope": scope, "spanType": span_type, "status": status}
-        conditions: list[JsonObject] = [{k: v} for k, v in wanted.items() if v is not None]
+        conditions: builtins.list[JsonObject] = [{k: v} for k, v in wanted.items() if v is not None]
         conditions += equals("attributes", attributes) + equals("metadata", metadata)
         low, high = (None if each is None else iso(each) for each in (since, until))
         by_end = order_by.removeprefix("-") == "endedAt"
@@ -332,7 +333,7 @@ class Traces:
             StorageError: The provider failed; what was deleted until then stays so.
         """
         deleted = 0
-        some: list[Change] = []
+        some: builtins.list[Change] = []
         for trace_id in [trace_ids] if isinstance(trace_ids, str) else trace_ids:
             question = msgspec.structs.replace(_of_trace(trace_id), ids_only=True)
             async for found in iterate(self._place, question):
@@ -347,7 +348,7 @@ class Traces:
                     some = []
         return deleted + await self._delete(some)
 
-    async def _delete(self, changes: list[Change]) -> int:
+    async def _delete(self, changes: builtins.list[Change]) -> int:
         await self._place.change([], lambda _: changes)
         return len(changes)
 

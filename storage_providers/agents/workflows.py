@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
@@ -129,7 +130,8 @@ class Workflows:
         def changed(snapshot: JsonObject) -> JsonObject:
             context = dict(snapshot.get("context") or {})
             context[step_id] = _merged(context.get(step_id), dict(result))
-            asked = {**(snapshot.get("requestContext") or {}), **(request_context or {})}
+            asked: JsonObject = dict(snapshot.get("requestContext") or {})
+            asked.update(request_context or {})
             return {**snapshot, "context": context, "requestContext": asked}
 
         snapshot = await self._modify("update_results", workflow_name, run_id, changed)
@@ -271,7 +273,7 @@ class Workflows:
         run_id: str,
         changed: Callable[[JsonObject], JsonObject | None],
     ) -> JsonObject | None:
-        """Change a snapshot by a function; `None`: there is none, or the function wants no change."""
+        """Change a snapshot by a function; `None`: there is none, or it wants no change."""
         key = self._key(workflow_name, run_id)
         if not self._place.capabilities.conditional_write:
             raise UnsupportedOperationError(
@@ -282,7 +284,7 @@ class Workflows:
             ).with_context(self._place.provider.name, operation)
         after: JsonObject | None = None
 
-        def plan(known: Known) -> list[Change]:
+        def plan(known: Known) -> builtins.list[Change]:
             nonlocal after
             old = known[key]
             after = None if old is None else changed(_run(old).snapshot)
@@ -313,15 +315,15 @@ def _document(item_id: str, workflow_name: str, run_id: str, snapshot: JsonObjec
 
 def _merged(old: Any, new: JsonObject) -> JsonObject:
     """What a step gave, with what its branches gave before."""
-    before = old.get("output") if isinstance(old, dict) else None
-    after = new.get("output")
+    before: list[Any] | Any = cast(JsonObject, old).get("output") if isinstance(old, dict) else None
+    after: list[Any] | Any = new.get("output")
     if not isinstance(before, list) or not isinstance(after, list):
         return new
-    outputs = cast("list[Any]", list(before))
-    for at, value in enumerate(cast("list[Any]", after)):
+    outputs = list(cast("builtins.list[Any]", before))
+    for at, value in enumerate(cast("builtins.list[Any]", after)):
         if at >= len(outputs):
             outputs.append(None)
-        if isinstance(value, dict) and value.get(PENDING) is True:
+        if isinstance(value, dict) and cast(JsonObject, value).get(PENDING) is True:
             outputs[at] = None
         elif value is not None:
             outputs[at] = value
@@ -334,7 +336,7 @@ def _run(item: Item | None) -> WorkflowRun:
 
 
 def _question(workflow_name: str | None, resource_id: str | None, status: str | None) -> Question:
-    conditions: list[JsonObject] = [] if status is None else [{"status": status}]
+    conditions: builtins.list[JsonObject] = [] if status is None else [{"status": status}]
     if resource_id is not None:
         order, name = RUNS.order("resource"), required(resource_id, "resourceId")
         if workflow_name is not None:
