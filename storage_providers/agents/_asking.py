@@ -226,7 +226,7 @@ async def _entries(place: Place, question: Question, value: str) -> AsyncIterato
     low, high = (None if each is None else turned(each) for each in (question.low, question.high))
     begin = prefix + (_common(low, high) if low is not None and high is not None else "")
     low, high = (None if each is None else turned(each) for each in (low, high))
-    size = READ_AT_ONCE if question.limit is None else question.offset + question.limit + 1
+    size = CHUNK if question.limit is None else question.offset + question.limit + 1
     cursor: str | None = None
     while True:
         query = _entry_query(question, begin, max(1, min(size, CHUNK)))

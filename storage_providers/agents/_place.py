@@ -35,7 +35,7 @@ from storage_providers.protocol import (
     Write,
 )
 
-__all__ = ["Change", "Key", "Known", "Place", "Plan"]
+__all__ = ["Change", "Key", "Known", "Place", "Plan", "patched", "removal"]
 
 DEADLINE_SECONDS: Final = 30.0
 """No new attempt at a change is begun after this long. Ours, as `modify_item`."""
@@ -264,6 +264,19 @@ class Place:
             self._remembered[key[0].name, key[1]] = item
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
+
+
+def removal(table: Table, found: Item | StorageError) -> Change:
+    """Removing a document, also one that can't be read.
+
+    Raises:
+        StorageError: It does not say which document it is about.
+    """
+    if isinstance(found, Item):
+        return Change(key=(table, found.id), old=found, new=None)
+    if found.item_id is None:
+        raise found
+    return Change(key=(table, found.item_id), old=None, new=None)
 
 
 def patched(old: Item, changes: JsonObject) -> JsonObject:

@@ -12,7 +12,7 @@ from storage_providers._json import JsonObject
 from storage_providers.agents._asking import Question, iterate
 from storage_providers.agents._bumps import Bumps
 from storage_providers.agents._pages import PerPage, each, equals, listed, record_of, required
-from storage_providers.agents._place import Change, Known, Place
+from storage_providers.agents._place import Change, Known, Place, removal
 from storage_providers.agents._tables import MESSAGES, THREADS
 from storage_providers.agents.models import Listed, Thread
 from storage_providers.errors import (
@@ -225,17 +225,12 @@ class Threads:
         some: builtins.list[Change] = []
         question = msgspec.structs.replace(_messages(thread_id), ids_only=True)
         async for found in iterate(self._place, question):
-            if isinstance(found, StorageError):
-                if found.item_id is None:
-                    raise found
-                some.append(Change(key=(MESSAGES, found.item_id), old=None, new=None))
-            else:
-                some.append(Change(key=(MESSAGES, found.id), old=found, new=None))
             if len(some) == AT_ONCE:
                 deleted += await self._delete(some)
                 some = []
                 if on_progress is not None:
                     on_progress(deleted)
+            some.append(removal(MESSAGES, found))
         deleted += await self._delete([*some, *last]) - 1
         if on_progress is not None:
             on_progress(deleted)

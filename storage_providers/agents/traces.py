@@ -19,7 +19,7 @@ from storage_providers.agents._pages import (
     record_of,
     required,
 )
-from storage_providers.agents._place import Change, Key, Known, Place
+from storage_providers.agents._place import Change, Key, Known, Place, removal
 from storage_providers.agents._tables import SPANS, compound_id
 from storage_providers.agents._wire import Record, iso
 from storage_providers.agents.models import Listed
@@ -337,12 +337,7 @@ class Traces:
         for trace_id in [trace_ids] if isinstance(trace_ids, str) else trace_ids:
             question = msgspec.structs.replace(_of_trace(trace_id), ids_only=True)
             async for found in iterate(self._place, question):
-                item_id = found.item_id if isinstance(found, StorageError) else found.id
-                if item_id is None:
-                    assert isinstance(found, StorageError)
-                    raise found
-                old = found if isinstance(found, Item) else None
-                some.append(Change(key=(SPANS, item_id), old=old, new=None))
+                some.append(removal(SPANS, found))
                 if len(some) == AT_ONCE:
                     deleted += await self._delete(some)
                     some = []

@@ -114,11 +114,9 @@ class TableCases:
         with pytest.raises(ConfigurationError, match="workflows have no provider"):
             AgentStore(threads=other, resources=other, scores=other, traces=other)
 
-    @agent_case("share")
+    @agent_case("share", "strongly_consistent")
     async def test_two_stores_see_each_other(self, stage: Stage) -> None:
         """What one saved the other lists and changes."""
-        if not stage.scene.capabilities.strongly_consistent:
-            return
         other = await stage.another()
         await stage.talk(3)
         await other.messages.save([said(3), said(4)])

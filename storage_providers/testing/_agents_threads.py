@@ -255,7 +255,7 @@ class ThreadCases:
         with pytest.raises(InvalidArgumentError):
             await stage.thread(longest + "x")
 
-    @agent_case("reopen")
+    @agent_case("reopen", "strongly_consistent")
     async def test_what_was_saved_is_there_later(self, stage: Stage) -> None:
         """In another process, with everything that was touched."""
         await stage.talk(3)

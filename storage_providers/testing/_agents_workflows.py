@@ -45,7 +45,7 @@ class WorkflowCases:
         other = await workflows.persist("w", "r", {}, resource_id="v")
         assert (other.resource_id, other.status) == ("v", None)
 
-    @agent_case("share")
+    @agent_case("share", "strongly_consistent")
     async def test_a_snapshot_of_another_process_is_replaced(self, stage: Stage) -> None:
         """Nobody has to know of the other."""
         other = await stage.another()
