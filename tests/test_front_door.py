@@ -146,8 +146,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "valet": {"words", "base", "collection"},
     "agents": {"words", "base", "collection", "layers"},
     "transfer": {"words", "base", "collection", "valet"},
-    "testing": {"words", "base", "providers", "layers"},
-    "cli": {"words", "base", "providers", "layers", "collection", "settings", "valet", "transfer"},
+    "testing": {"words", "base", "providers", "layers", "agents"},
+    "cli": {
+        *("words", "base", "providers", "layers", "collection", "settings", "valet", "transfer"),
+        "agents",
+    },
 }
 
 

@@ -7,6 +7,7 @@ those that come until then. Who asks this store sees it at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from typing import Final
@@ -17,7 +18,7 @@ from storage_providers.agents._place import Change, Known, Place, patched
 from storage_providers.agents._tables import THREADS
 from storage_providers.agents._wire import iso, moment
 from storage_providers.agents.models import Thread
-from storage_providers.errors import StorageError
+from storage_providers.errors import ConflictError, RateLimitedError, StorageError
 
 __all__ = ["Bumps"]
 
@@ -91,12 +92,23 @@ class Bumps:
         now = asyncio.get_running_loop().time()
         due: list[str] = []
         for thread_id in thread_ids:
+            if thread_id in self._waiting:
+                # From when on a bump by others is one for this batch too.
+                self._waiting[thread_id] = self.next(thread_id, None)
             if self._is_recent(thread_id):
                 continue
+            if not self._apart:
+                self.forget(thread_id)  # It went with the batch.
             self._note(thread_id, now)
             if thread_id in self._waiting:
                 due.append(thread_id)
-        await self._write(due)
+        await self._start(due)
+
+    async def _start(self, due: list[str]) -> None:
+        """Write the bumps that are due; those that wait are written later."""
+        # Where many write this thread at once, it goes on waiting.
+        with contextlib.suppress(ConflictError, RateLimitedError):
+            await self._write(due)
         if self._waiting and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._later())
 
@@ -106,9 +118,13 @@ class Bumps:
         if not some:
             return
         if self._coalesces:
+            now = asyncio.get_running_loop().time()
+            due = [thread_id for thread_id in some if not self._is_recent(thread_id)]
             for thread_id in some:
                 self._waiting[thread_id] = self.next(thread_id, None)
-            await self.landed(some)
+            for thread_id in due:
+                self._note(thread_id, now)
+            await self._start(due)
             return
         keys = [(THREADS, thread_id) for thread_id in some]
         await self._place.change(keys, lambda known: self.planned(known, some))
@@ -146,7 +162,9 @@ class Bumps:
         def plan(known: Known) -> list[Change]:
             changes: list[Change] = []
             for key, old in known.items():
-                if old is None:
+                before = "" if old is None else str(old.document.get("updatedAt"))
+                if old is None or before > self._waiting.get(key[1], "~"):
+                    stamps[key[1]] = before or "~"
                     continue
                 stamps[key[1]] = self.next(key[1], old.document.get("updatedAt"))
                 patch = {"updatedAt": stamps[key[1]]}

@@ -8,6 +8,7 @@ import typer
 
 from storage_providers import __version__
 from storage_providers.cli import (
+    _agents,
     _d1,
     _declare,
     _doctor,
@@ -61,5 +62,16 @@ def options(
     context.obj = (url, debug)
 
 
-for group in (_listing, _items, _edit, _declare, _transfer, _doctor, _provision, _indexes, _d1):
+for group in (
+    _listing,
+    _items,
+    _edit,
+    _declare,
+    _transfer,
+    _doctor,
+    _provision,
+    _indexes,
+    _d1,
+    _agents,
+):
     group.register(app)

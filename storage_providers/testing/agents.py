@@ -19,6 +19,7 @@ import pytest
 _MODULES = ("harness", "threads", "messages", "listing", "workflows", "traces", "tables")
 pytest.register_assert_rewrite(*(f"storage_providers.testing._agents_{name}" for name in _MODULES))
 
+from storage_providers.testing._agents_harness import at, said  # noqa: E402
 from storage_providers.testing._agents_listing import ListingCases  # noqa: E402
 from storage_providers.testing._agents_messages import MessageCases  # noqa: E402
 from storage_providers.testing._agents_tables import TableCases  # noqa: E402
@@ -27,7 +28,7 @@ from storage_providers.testing._agents_traces import ScoreCases, TraceCases  # n
 from storage_providers.testing._agents_workflows import WorkflowCases  # noqa: E402
 from storage_providers.testing.conformance import Backend, count_cases  # noqa: E402
 
-__all__ = ["AgentStoreConformance", "count_cases"]
+__all__ = ["AgentStoreConformance", "at", "count_cases", "said"]
 
 
 class AgentStoreConformance(

@@ -21,7 +21,7 @@ from storage_providers.agents._tables import TABLES, THREADS
 from storage_providers.agents._wire import iso
 from storage_providers.base import Provider
 from storage_providers.providers.kv import CloudflareKVProvider
-from storage_providers.testing._agents_harness import at, said
+from storage_providers.testing.agents import at, said
 from storage_providers.testing.conformance import ManualClock
 from tests.agents.places import kv_on
 from tests.providers.d1.local import LocalD1, local_provider
