@@ -128,8 +128,9 @@ class Workflows:
         """
 
         def changed(snapshot: JsonObject) -> JsonObject:
-            context = dict(snapshot.get("context") or {})
-            context[step_id] = _merged(context.get(step_id), dict(result))
+            context: JsonObject = dict(snapshot.get("context") or {})
+            before: Any = context.get(step_id)
+            context[step_id] = _merged(before if isinstance(before, dict) else None, dict(result))
             asked: JsonObject = dict(snapshot.get("requestContext") or {})
             asked.update(request_context or {})
             return {**snapshot, "context": context, "requestContext": asked}
@@ -313,21 +314,24 @@ def _document(item_id: str, workflow_name: str, run_id: str, snapshot: JsonObjec
     return document
 
 
-def _merged(old: Any, new: JsonObject) -> JsonObject:
+def _merged(old: JsonObject | None, new: JsonObject) -> JsonObject:
     """What a step gave, with what its branches gave before."""
-    before: list[Any] | Any = cast(JsonObject, old).get("output") if isinstance(old, dict) else None
-    after: list[Any] | Any = new.get("output")
-    if not isinstance(before, list) or not isinstance(after, list):
+    before, after = _list((old or {}).get("output")), _list(new.get("output"))
+    if before is None or after is None:
         return new
-    outputs = list(cast("builtins.list[Any]", before))
-    for at, value in enumerate(cast("builtins.list[Any]", after)):
+    outputs = list(before)
+    for at, value in enumerate(after):
         if at >= len(outputs):
             outputs.append(None)
-        if isinstance(value, dict) and cast(JsonObject, value).get(PENDING) is True:
+        if value == {PENDING: True}:
             outputs[at] = None
         elif value is not None:
             outputs[at] = value
     return {**new, "output": outputs}
+
+
+def _list(value: Any) -> list[Any] | None:
+    return value if isinstance(value, list) else None
 
 
 def _run(item: Item | None) -> WorkflowRun:

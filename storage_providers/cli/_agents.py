@@ -55,7 +55,7 @@ def register(app: typer.Typer) -> None:
         app: The application.
     """
     url = "storage-providers -u sqlite:agents.db"
-    groups = {
+    groups: dict[str, tuple[str, dict[str, tuple[Any, str]]]] = {
         "threads": (
             "Conversations of agents.",
             {

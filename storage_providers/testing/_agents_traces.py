@@ -175,7 +175,7 @@ class TraceCases:
         ended = await traces.update("t", "t-root", {"endedAt": at(3), "output": {"ok": None}})
         assert ended is not None
         assert (ended.status, ended.duration_seconds, ended.output) == ("SUCCESS", 3, {"ok": None})
-        changes = {
+        changes: dict[tuple[str, str], dict[str, Any]] = {
             ("t", "t-a"): {"error": {"message": "no"}},
             ("u", "u-root"): {"endedAt": at(1), "error": "broken"},
             ("u", "absent"): {"error": "x"},
