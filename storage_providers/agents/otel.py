@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from storage_providers.agents.store import AgentStore
 from storage_providers.agents.traces import Span
@@ -154,11 +154,12 @@ def _moment(nanoseconds: int) -> datetime:
 
 def _plain(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     """Attributes as JSON has them: sequences are lists, bytes are text."""
-    return {
-        name: list(value)
-        if isinstance(value, tuple)
-        else value.decode(errors="replace")
-        if isinstance(value, bytes)
-        else value
-        for name, value in (attributes or {}).items()
-    }
+    return {name: _value(value) for name, value in (attributes or {}).items()}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, tuple):
+        return list(cast("tuple[object, ...]", value))
+    return value

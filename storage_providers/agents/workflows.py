@@ -129,8 +129,7 @@ class Workflows:
 
         def changed(snapshot: JsonObject) -> JsonObject:
             context: JsonObject = dict(snapshot.get("context") or {})
-            before: Any = context.get(step_id)
-            context[step_id] = _merged(before if isinstance(before, dict) else None, dict(result))
+            context[step_id] = _merged(context.get(step_id), dict(result))
             asked: JsonObject = dict(snapshot.get("requestContext") or {})
             asked.update(request_context or {})
             return {**snapshot, "context": context, "requestContext": asked}
@@ -314,9 +313,10 @@ def _document(item_id: str, workflow_name: str, run_id: str, snapshot: JsonObjec
     return document
 
 
-def _merged(old: JsonObject | None, new: JsonObject) -> JsonObject:
+def _merged(old: Any, new: JsonObject) -> JsonObject:
     """What a step gave, with what its branches gave before."""
-    before, after = _list((old or {}).get("output")), _list(new.get("output"))
+    known = cast("dict[str, object]", old) if isinstance(old, dict) else {}
+    before, after = _list(known.get("output")), _list(new.get("output"))
     if before is None or after is None:
         return new
     outputs = list(before)
@@ -330,8 +330,8 @@ def _merged(old: JsonObject | None, new: JsonObject) -> JsonObject:
     return {**new, "output": outputs}
 
 
-def _list(value: Any) -> list[Any] | None:
-    return value if isinstance(value, list) else None
+def _list(value: object) -> list[object] | None:
+    return cast("list[object]", value) if isinstance(value, list) else None
 
 
 def _run(item: Item | None) -> WorkflowRun:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
@@ -19,6 +19,7 @@ from storage_providers.protocol import Item
 if TYPE_CHECKING:
     from storage_providers.agents import AgentStore, Message, Span, Trace
     from storage_providers.agents._wire import Record
+    from storage_providers.errors import StorageError
 
 __all__ = ["register"]
 
@@ -343,8 +344,11 @@ def _emit_lines(records: Iterable[Record]) -> None:
     emit("".join(msgspec.json.encode(record.to_document()).decode() + "\n" for record in records))
 
 
-def _damaged(session: Session) -> Any:
-    return lambda error: session.note(str(error))
+def _damaged(session: Session) -> Callable[[StorageError], None]:
+    def tell(error: StorageError) -> None:
+        session.note(str(error))
+
+    return tell
 
 
 def _spoken(message: Message) -> str:

@@ -79,7 +79,8 @@ class Stage:
 
     async def thread(self, thread_id: str = "t", **more: Any) -> Thread:
         """Save a thread."""
-        return await self.store.threads.save(Thread(id=thread_id, **{"resource_id": "u", **more}))
+        fields: dict[str, Any] = {"resource_id": "u", **more}
+        return await self.store.threads.save(Thread(id=thread_id, **fields))
 
     async def talk(self, count: int, thread_id: str = "t") -> list[Message]:
         """Save a thread and messages in it."""

@@ -291,8 +291,12 @@ class TraceCases:
             )
         prune = stage.store.prune
         told: list[tuple[str, int]] = []
+
+        def tell(table: str, count: int) -> None:
+            told.append((table, count))
+
         rule = Retention(older_than=timedelta(days=2), keep=4)
-        deleted = await prune({"spans": rule}, on_progress=lambda *each: told.append(each))
+        deleted = await prune({"spans": rule}, on_progress=tell)
         assert (deleted, told) == ({"spans": 2}, [("spans", 2)])
         assert await prune({"spans": Retention(older_than=timedelta(days=2))}) == {"spans": 4}
         assert [each.trace_id for each in (await traces.list()).items] == ["d0", "d1"]
