@@ -29,6 +29,7 @@ from storage_providers.protocol import CollectionSpec, Index
 __all__ = [
     "MESSAGES",
     "RESOURCES",
+    "ROOT",
     "RUNS",
     "SCORES",
     "SPANS",
@@ -38,6 +39,9 @@ __all__ = [
     "Table",
     "compound_id",
 ]
+
+ROOT: Final = "root"
+"""What the field `root` of root spans holds."""
 
 _TURNED: Final = str.maketrans("0123456789", "9876543210", ":.")
 

@@ -11,9 +11,8 @@ import msgspec
 from storage_providers._clock import format_timestamp, parse_timestamp
 from storage_providers.agents._asking import Question, ask, iterate
 from storage_providers.agents._place import Change, Place
-from storage_providers.agents._tables import SPANS, Table
+from storage_providers.agents._tables import ROOT, SPANS, Table
 from storage_providers.agents._wire import epoch_ms
-from storage_providers.agents.traces import ROOT
 from storage_providers.errors import InvalidArgumentError, StorageError
 from storage_providers.protocol import Delete, Item, Write
 
@@ -87,7 +86,7 @@ async def expired(place: Place, table: Table, retention: Retention) -> AsyncIter
 
 
 async def expired_traces(place: Place, retention: Retention) -> AsyncIterator[str]:
-    """The traces that a retention lets go, by their roots.
+    """The traces that a retention lets go, by their roots; then those that have none.
 
     Raises:
         InvalidArgumentError: The retention is not one.
@@ -104,6 +103,30 @@ async def expired_traces(place: Place, retention: Retention) -> AsyncIterator[st
     async for found in iterate(place, msgspec.structs.replace(question, high=high)):
         if isinstance(found, Item):
             yield str(found.document["traceId"])
+    if high is not None:
+        async for trace_id in _rootless(place, high):
+            yield trace_id
+
+
+async def _rootless(place: Place, high: str) -> AsyncIterator[str]:
+    """Traces with spans that began before, whose root was never stored."""
+    known = set[str]()
+    where = {"startedAt": {"$lt": high}, "parentSpanId": {"$exists": True}}
+    found = place.provider.find_items(SPANS.collection, where=where, on_corrupt=lambda _: None)
+    async for item in found:
+        trace_id = str(item.document.get("traceId"))
+        if trace_id in known:
+            continue
+        known.add(trace_id)
+        of_trace = Question(
+            table=SPANS,
+            order=SPANS.order("trace"),
+            lists=(trace_id,),
+            where={"root": ROOT},
+            limit=1,
+        )
+        if not (await ask(place, of_trace)).items:
+            yield trace_id
 
 
 async def _high(place: Place, table: Table, retention: Retention) -> str | None:

@@ -251,11 +251,9 @@ class AgentStore:
     ) -> int:
         place, count = self._places[table.name], 0
         if table.name == "spans":
-            async for trace_id in _upkeep.expired_traces(place, rule):
-                count += await self.traces.delete(trace_id)
-                if told is not None:
-                    told(count)
-            return count
+            return await self.traces.prune(
+                older_than=rule.older_than, keep=rule.keep, on_progress=told
+            )
         found = _upkeep.expired(place, table, rule)
         if table.name != "threads":
             return await _upkeep.delete_all(place, table, found, told)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
@@ -20,7 +20,8 @@ from storage_providers.agents._pages import (
     required,
 )
 from storage_providers.agents._place import Change, Key, Known, Place, removal
-from storage_providers.agents._tables import SPANS, compound_id
+from storage_providers.agents._tables import ROOT, SPANS, compound_id
+from storage_providers.agents._upkeep import Retention, expired_traces
 from storage_providers.agents._wire import Record, iso
 from storage_providers.agents.models import Listed
 from storage_providers.errors import InvalidArgumentError, StorageError
@@ -31,7 +32,6 @@ __all__ = ["Span", "SpanStatus", "Trace", "TraceOrder", "Traces"]
 SpanStatus: TypeAlias = Literal["ERROR", "RUNNING", "SUCCESS"]
 TraceOrder: TypeAlias = Literal["-startedAt", "startedAt", "-endedAt", "endedAt"]
 
-ROOT: Final = "root"
 OPEN: Final = "9999-12-31T23:59:59.999Z"
 """Where a span that has not ended stands among ends: behind all others."""
 
@@ -342,6 +342,37 @@ class Traces:
                     deleted += await self._delete(some)
                     some = []
         return deleted + await self._delete(some)
+
+    async def prune(
+        self,
+        *,
+        older_than: timedelta | datetime | None = None,
+        keep: int | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Delete traces whose root span began long ago, whole; and old spans without a root.
+
+        It may be interrupted and called again.
+
+        Args:
+            older_than: What is older goes: a span of time, or a moment.
+            keep: How many of the newest traces stay, however old.
+            on_progress: Told how many spans are deleted so far.
+
+        Returns:
+            How many spans were deleted.
+
+        Raises:
+            InvalidArgumentError: Neither is given, or one is negative.
+            StorageError: The provider failed; what was deleted until then stays so.
+        """
+        deleted = 0
+        retention = Retention(older_than=older_than, keep=keep)
+        async for trace_id in expired_traces(self._place, retention):
+            deleted += await self.delete(trace_id)
+            if on_progress is not None:
+                on_progress(deleted)
+        return deleted
 
     async def _delete(self, changes: builtins.list[Change]) -> int:
         await self._place.change([], lambda _: changes)

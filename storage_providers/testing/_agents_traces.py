@@ -300,7 +300,27 @@ class TraceCases:
         assert (deleted, told) == ({"spans": 2}, [("spans", 2)])
         assert await prune({"spans": Retention(older_than=timedelta(days=2))}) == {"spans": 4}
         assert [each.trace_id for each in (await traces.list()).items] == ["d0", "d1"]
-        assert await prune({"spans": Retention(keep=1)}) == {"spans": 2}
+        assert await traces.prune(keep=1) == 2
         assert await traces.get("d1") is None
         with pytest.raises(InvalidArgumentError, match="clear_table"):
             await prune({"spans": Retention()})
+
+    @agent_case()
+    async def test_old_spans_without_a_root_are_pruned(self, stage: Stage) -> None:
+        """Those whose root is there, although it is younger, stay."""
+        traces = stage.store.traces
+        await traces.save(
+            [
+                span("lost", "a", 0, parent_span_id="gone"),
+                span("lost", "b", 1, parent_span_id="gone"),
+                span("young", "c", 2, parent_span_id="gone"),
+                span("whole", "d", 0, parent_span_id="whole-root"),
+                span("whole", begin=9),
+            ]
+        )
+        assert await traces.prune(older_than=at(2)) == 2
+        assert await traces.get("lost") is None
+        assert await traces.get("young") is not None
+        whole = await traces.get("whole")
+        assert whole is not None
+        assert len(whole.spans) == 2

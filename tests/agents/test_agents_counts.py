@@ -18,18 +18,18 @@ from tests.test_conformance import MemoryBackend, WeakBackend
 ANSWERS = {"needs the absence of native_query": 2}
 CONDITIONS = {"needs the absence of conditional_write": 1}
 ALONE = {"needs plant": 2, "needs reopen": 1, "needs share": 3}
-DATABASE = (141, {**ANSWERS, **CONDITIONS})
+DATABASE = (142, {**ANSWERS, **CONDITIONS})
 EXPECTED = {
-    "memory": (137, {**CONDITIONS, **ALONE}),
-    "weak": (131, {"needs conditional_write": 7, **ALONE}),
+    "memory": (138, {**CONDITIONS, **ALONE}),
+    "weak": (132, {"needs conditional_write": 7, **ALONE}),
     "sqlite": DATABASE,
     "files": DATABASE,
     "d1": DATABASE,
     "hybrid": DATABASE,
-    "hybrid memory": (137, {**CONDITIONS, **ALONE}),
-    "offloaded": (135, {**ANSWERS, **CONDITIONS, **ALONE}),
-    "kv": (136, {"needs conditional_write": 8}),
-    "r2": (143, CONDITIONS),
+    "hybrid memory": (138, {**CONDITIONS, **ALONE}),
+    "offloaded": (136, {**ANSWERS, **CONDITIONS, **ALONE}),
+    "kv": (137, {"needs conditional_write": 8}),
+    "r2": (144, CONDITIONS),
 }
 """Tests that run and, by reason, tests that do not apply."""
 
