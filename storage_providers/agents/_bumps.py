@@ -49,7 +49,12 @@ class Bumps:
     @property
     def _apart(self) -> bool:
         """Whether a bump is a change of its own: with a condition, which should fail alone."""
-        return self._coalesces and self._place.capabilities.conditional_write
+        able = self._place.capabilities
+        return able.conditional_write and not able.atomic_batch
+
+    @property
+    def _may_wait(self) -> bool:
+        return self._coalesces or self._apart
 
     def next(self, thread_id: str, stored: str | None) -> str:
         """A time for `updatedAt`, later than what anybody saw."""
@@ -82,12 +87,12 @@ class Bumps:
                 continue
             patch = {"updatedAt": stamp}
             new = patched(old, patch)
-            changes.append(Change(key=key, old=old, new=new, patch=patch, guarded=False))
+            changes.append(Change(key=key, old=old, new=new, patch=patch))
         return changes
 
     async def landed(self, thread_ids: Iterable[str]) -> None:
         """The batch was written: what is due now is, what is not waits."""
-        if not self._coalesces:
+        if not self._may_wait:
             return
         now = asyncio.get_running_loop().time()
         due: list[str] = []
@@ -117,7 +122,7 @@ class Bumps:
         some = list(thread_ids)
         if not some:
             return
-        if self._coalesces:
+        if self._may_wait:
             now = asyncio.get_running_loop().time()
             due = [thread_id for thread_id in some if not self._is_recent(thread_id)]
             for thread_id in some:

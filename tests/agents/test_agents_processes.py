@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.processes import Spec, d1_spec, kv_spec, r2_spec, races, results, saving
+from tests.agents.processes import Asked, Spec, d1_spec, kv_spec, r2_spec, together
 from tests.servers.emulator import Emulator
 from tests.servers.moto import MotoS3
 from tests.servers.r2 import moto_place
@@ -33,37 +33,17 @@ def remote(request: pytest.FixtureRequest) -> Spec:
     return d1_spec(emulator)
 
 
-def test_saving_into_one_thread_on_this_machine(local: Spec) -> None:
-    """4,000 messages are listed, in order, each once."""
-    asyncio.run(saving(local, 500, 50))
+def test_eight_processes_on_this_machine(local: Spec) -> None:
+    """4,000 messages of one thread are listed; one wins each of 100 rounds; all results survive."""
+    asyncio.run(together(local, Asked(500, 50, rounds=100, steps=5)))
 
 
-def test_saving_into_one_thread_on_a_server(remote: Spec) -> None:
+def test_eight_processes_on_a_server(remote: Spec) -> None:
     """The same, with fewer."""
-    asyncio.run(saving(remote, 6, 2))
+    asyncio.run(together(remote, Asked(6, 2, rounds=5, steps=2)))
 
 
-def test_saving_into_one_thread_on_kv(cloudflare: Emulator) -> None:
-    """Nothing is conditional there; each message has its own keys."""
+def test_eight_processes_on_kv(cloudflare: Emulator) -> None:
+    """Nothing is conditional there, but each message has its own keys."""
     cloudflare.empty_namespace(cloudflare.known.namespaces[0])
-    asyncio.run(saving(kv_spec(cloudflare), 6, 2))
-
-
-def test_one_wins_a_round_on_this_machine(local: Spec) -> None:
-    """A hundred rounds."""
-    asyncio.run(races(local, 100))
-
-
-def test_one_wins_a_round_on_a_server(remote: Spec) -> None:
-    """Five rounds."""
-    asyncio.run(races(remote, 5))
-
-
-def test_results_of_all_steps_survive_on_this_machine(local: Spec) -> None:
-    """Whoever else tells the results of another step."""
-    asyncio.run(results(local, 10))
-
-
-def test_results_of_all_steps_survive_on_a_server(remote: Spec) -> None:
-    """The same, with fewer."""
-    asyncio.run(results(remote, 2))
+    asyncio.run(together(kv_spec(cloudflare), Asked(6, 2)))
