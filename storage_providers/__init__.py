@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from storage_providers._clock import Clock
+    from storage_providers.agents import AgentStore
     from storage_providers.base import Provider
     from storage_providers.collection import Collection, TypedItem, TypedPage
     from storage_providers.errors import (
@@ -83,6 +84,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "_clock": "Clock",
+    "agents": "AgentStore",
     "base": "Provider",
     "collection": "Collection TypedItem TypedPage",
     "errors": """
@@ -117,6 +119,7 @@ __all__ = [
     "IF_ABSENT",
     "IF_PRESENT",
     "Address",
+    "AgentStore",
     "AuthenticationError",
     "BatchError",
     "Call",

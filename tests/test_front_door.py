@@ -144,12 +144,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"words", "base", "resilience", "providers", "layers"},
     "blocking": {"words", "base", "collection", "settings"},
     "valet": {"words", "base", "collection"},
+    "agents": {"words", "base", "collection", "layers", "blocking"},
     "transfer": {
         *("words", "base", "resilience", "providers", "layers", "collection", "valet"),
     },
-    "agents": {"words", "base", "collection", "layers", "blocking"},
-    "testing": {"words", "base", "providers", "layers"},
-    "cli": {"words", "base", "providers", "layers", "collection", "settings", "valet", "transfer"},
+    "testing": {"words", "base", "providers", "layers", "agents"},
+    "cli": {
+        *("words", "base", "providers", "layers", "collection", "settings", "valet", "transfer"),
+        "agents",
+    },
 }
 
 

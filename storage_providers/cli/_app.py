@@ -8,6 +8,7 @@ import typer
 
 from storage_providers import __version__
 from storage_providers.cli import (
+    _agents,
     _d1,
     _declare,
     _doctor,
@@ -68,5 +69,6 @@ for group in (
     *(_listing, _items, _edit, _declare),
     *(_transfer, _erase, _migrate_group),
     *(_doctor, _provision, _indexes, _d1, _hybrid),
+    _agents,
 ):
     group.register(app)

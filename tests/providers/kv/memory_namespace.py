@@ -27,11 +27,13 @@ class MemoryNamespace:
     Attributes:
         entries: What is kept.
         calls: Calls by kind.
+        puts: How often each key was written.
     """
 
     def __init__(self) -> None:
         self.entries: dict[str, KVEntry] = {}
         self.calls: Counter[str] = Counter()
+        self.puts: Counter[str] = Counter()
         self._sorted: list[str] | None = None
 
     async def get(self, key: str, *, deadline: Deadline | None = None) -> bytes | None:
@@ -58,6 +60,7 @@ class MemoryNamespace:
         """Write some."""
         assert 0 < len(entries) <= MAX_BULK_KEYS
         self.calls["put"] += 1
+        self.puts.update(entry.key for entry in entries)
         self.entries.update({entry.key: entry for entry in entries})
         self._sorted = None
         return []

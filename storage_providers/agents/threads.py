@@ -1,0 +1,379 @@
+"""Threads: save, read, list, copy and delete conversations."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from storage_providers._json import JsonObject
+from storage_providers.agents._asking import Question, iterate
+from storage_providers.agents._bumps import Bumps
+from storage_providers.agents._pages import PerPage, each, equals, listed, record_of, required
+from storage_providers.agents._place import Change, Known, Place, removal
+from storage_providers.agents._tables import MESSAGES, THREADS
+from storage_providers.agents.models import Listed, Thread
+from storage_providers.errors import (
+    InvalidArgumentError,
+    ItemExistsError,
+    ItemNotFoundError,
+    StorageError,
+)
+from storage_providers.protocol import Item
+
+__all__ = ["ThreadOrder", "Threads"]
+
+ThreadOrder: TypeAlias = Literal["-createdAt", "createdAt", "-updatedAt", "updatedAt"]
+
+AT_ONCE: Final = 1000
+"""Messages deleted or copied in one batch. Ours."""
+
+
+class Threads:
+    """Conversations, each with its messages.
+
+    Args:
+        place: Where they are.
+        bumps: Who notes when a thread was touched.
+    """
+
+    def __init__(self, place: Place, bumps: Bumps) -> None:
+        self._place = place
+        self._bumps = bumps
+
+    # --- one thread ----------------------------------------------------------------------------
+
+    async def save(self, thread: Thread) -> Thread:
+        """Store a thread, creating it or replacing what is there.
+
+        `created_at` of a thread that exists stays; `updated_at` is set unless given, and is never
+        earlier than it was.
+
+        Args:
+            thread: The thread. Without an id it gets one.
+
+        Returns:
+            The thread as stored.
+
+        Raises:
+            InvalidArgumentError: It has no `resource_id`, or its id is malformed.
+            InvalidDocumentError: Its metadata is not storable JSON.
+            OutcomeUnknownError: The connection broke after sending; saving again is safe.
+        """
+        required(thread.resource_id, "resourceId")
+        document = thread.to_document()
+        document["id"] = thread.id or self._place.clock.new_id()
+        key = (THREADS, str(document["id"]))
+
+        def plan(known: Known) -> list[Change]:
+            old = known[key]
+            before: JsonObject = {} if old is None else old.document
+            now = self._place.stamp(before.get("updatedAt"))
+            new = {"createdAt": now, "updatedAt": now, **document}
+            if old is not None:
+                new["createdAt"] = before.get("createdAt", now)
+                new["updatedAt"] = max(new["updatedAt"], str(before.get("updatedAt", "")))
+            return [Change(key=key, old=old, new=new)]
+
+        written = await self._place.change([key], plan, guess=True)
+        self._bumps.forget(key[1])
+        return _thread(written[key])
+
+    async def get(self, thread_id: str) -> Thread | None:
+        """Read a thread.
+
+        Args:
+            thread_id: Its id.
+
+        Returns:
+            The thread, or `None` if there is none.
+
+        Raises:
+            CorruptItemError: What is stored can't be decoded.
+            InvalidDocumentError: What is stored is no thread.
+        """
+        item = await self._place.read_one(THREADS, required(thread_id, "threadId"))
+        return None if item is None else self._bumps.seen(_thread(item))
+
+    async def update(
+        self,
+        thread_id: str,
+        *,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        resource_id: str | None = None,
+    ) -> Thread:
+        """Change a thread's title or metadata, or give it to another resource.
+
+        Without `conditional_write` what others change at the same moment may be lost. Messages
+        keep the resource that they were saved with; `move` takes them along.
+
+        Args:
+            thread_id: The thread.
+            title: Its new title; `None`: as it was.
+            metadata: Fields to set in its metadata; the others stay.
+            resource_id: Whose it is from now on.
+
+        Returns:
+            The thread as stored.
+
+        Raises:
+            ItemNotFoundError: There is no such thread.
+            OutcomeUnknownError: The connection broke after sending; updating again is safe.
+        """
+        key = (THREADS, required(thread_id, "threadId"))
+
+        def plan(known: Known) -> list[Change]:
+            old = _existing(known[key], thread_id)
+            new = dict(old.document)
+            if title is not None:
+                new["title"] = title
+            if resource_id is not None:
+                new["resourceId"] = required(resource_id, "resourceId")
+            if metadata is not None:
+                new["metadata"] = {**(new.get("metadata") or {}), **metadata}
+            new["updatedAt"] = self._bumps.next(thread_id, new.get("updatedAt"))
+            return [Change(key=key, old=old, new=new)]
+
+        written = await self._place.change([key], plan)
+        self._bumps.forget(thread_id)
+        return _thread(written[key])
+
+    # --- listing -------------------------------------------------------------------------------
+
+    async def list(
+        self,
+        *,
+        resource_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        order_by: ThreadOrder = "-createdAt",
+        page: int = 0,
+        per_page: PerPage = 100,
+        total: bool = False,
+    ) -> Listed[Thread]:
+        """List a page of threads.
+
+        Args:
+            resource_id: Only those of this resource.
+            metadata: Only those whose metadata has all of these, each equal.
+            order_by: By what; `-` in front for newest first.
+            page: Which page, from 0.
+            per_page: Threads on a page; `False`: all of them.
+            total: Whether to count those on all pages. Where nothing can be queried, that takes a
+                call for each 1,000 more.
+
+        Returns:
+            The page.
+
+        Raises:
+            InvalidArgumentError: A number is negative, or a value can't be compared.
+            TransportError: The provider could not be reached.
+        """
+        question = _question(resource_id, metadata, order_by)
+        question = msgspec.structs.replace(question, total=total)
+        found = await listed(self._place, Thread, question, page, per_page)
+        found.items = [self._bumps.seen(thread) for thread in found.items]
+        return found
+
+    def iterate(
+        self,
+        *,
+        resource_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        order_by: ThreadOrder = "-createdAt",
+        on_corrupt: Callable[[StorageError], None] | None = None,
+    ) -> AsyncIterator[Thread]:
+        """Iterate over all threads that match, holding one page at a time.
+
+        Args:
+            resource_id: Only those of this resource.
+            metadata: Only those whose metadata has all of these, each equal.
+            order_by: By what; `-` in front for newest first.
+            on_corrupt: Told of each that can't be read; without it, the error is raised.
+
+        Returns:
+            The threads, in order.
+        """
+        return each(self._place, Thread, _question(resource_id, metadata, order_by), on_corrupt)
+
+    # --- with their messages -------------------------------------------------------------------
+
+    async def delete(
+        self, thread_id: str, *, on_progress: Callable[[int], None] | None = None
+    ) -> int:
+        """Delete a thread with its messages; deleting what is absent is not an error.
+
+        Messages go first, 1,000 at once, the thread last. What was interrupted goes on where it
+        stopped when it is called again.
+
+        Args:
+            thread_id: The thread.
+            on_progress: Told how many messages are deleted so far.
+
+        Returns:
+            How many messages were deleted.
+
+        Raises:
+            StorageError: The provider failed; what was deleted until then stays so.
+        """
+        required(thread_id, "threadId")
+        key, deleted = (THREADS, thread_id), 0
+        thread = (await self._place.read([key]))[0] if self._place.keeps_orders else None
+        last = [Change(key=key, old=thread if isinstance(thread, Item) else None, new=None)]
+        some: builtins.list[Change] = []
+        question = msgspec.structs.replace(_messages(thread_id), ids_only=True)
+        async for found in iterate(self._place, question):
+            if len(some) == AT_ONCE:
+                deleted += await self._delete(some)
+                some = []
+                if on_progress is not None:
+                    on_progress(deleted)
+            some.append(removal(MESSAGES, found))
+        deleted += await self._delete([*some, *last]) - 1
+        if on_progress is not None:
+            on_progress(deleted)
+        self._bumps.forget(thread_id)
+        return deleted
+
+    async def _delete(self, changes: builtins.list[Change]) -> int:
+        await self._place.change([], lambda _: changes)
+        return len(changes)
+
+    async def clone(
+        self,
+        thread_id: str,
+        *,
+        new_id: str | None = None,
+        resource_id: str | None = None,
+        title: str | None = None,
+    ) -> Thread:
+        """Copy a thread with its messages, which get new ids and keep their times and order.
+
+        Args:
+            thread_id: The thread to copy.
+            new_id: The copy's id; made unless given.
+            resource_id: Whose the copy is; the same as the thread's unless given.
+            title: The copy's title; the same unless given.
+
+        Returns:
+            The copy. Its metadata names the thread it was made from, `clonedFrom`.
+
+        Raises:
+            ItemNotFoundError: There is no such thread.
+            ItemExistsError: There is one with the new id already.
+            StorageError: A message can't be read, or the provider failed: the copy may be there
+                in part, and is deleted like any thread.
+        """
+        source = await self._required(thread_id)
+        copy_id = new_id or self._place.clock.new_id()
+        if new_id is not None and await self.get(new_id) is not None:
+            raise ItemExistsError(
+                "there is such a thread already", collection=THREADS.collection, item_id=new_id
+            )
+        copy = await self.save(
+            Thread(
+                id=copy_id,
+                resource_id=resource_id or source.resource_id,
+                title=source.title if title is None else title,
+                metadata={**(source.metadata or {}), "clonedFrom": thread_id},
+                extra=source.extra,
+            )
+        )
+        fields = {"threadId": copy_id, "resourceId": copy.resource_id}
+        await self._put_again(thread_id, fields, new_ids=True)
+        return copy
+
+    async def move(self, thread_id: str, resource_id: str) -> Thread:
+        """Give a thread and all its messages to another resource.
+
+        The thread is moved first; what was interrupted is completed by calling it again.
+
+        Args:
+            thread_id: The thread.
+            resource_id: Whose it is from now on.
+
+        Returns:
+            The thread as stored.
+
+        Raises:
+            ItemNotFoundError: There is no such thread.
+            StorageError: A message can't be read, or the provider failed.
+        """
+        thread = await self.update(thread_id, resource_id=resource_id)
+        await self._put_again(thread_id, {"resourceId": resource_id}, new_ids=False)
+        return thread
+
+    async def _put_again(self, thread_id: str, fields: JsonObject, *, new_ids: bool) -> None:
+        """Put the messages of a thread once more, with some fields changed."""
+        some: builtins.list[Change] = []
+        question = msgspec.structs.replace(_messages(thread_id), oldest_first=True)
+        async for found in iterate(self._place, question):
+            if isinstance(found, StorageError):
+                raise found
+            new = {**found.document, **fields}
+            if new_ids:
+                new["id"] = self._place.clock.new_id()
+            old = None if new_ids else found
+            some.append(Change(key=(MESSAGES, str(new["id"])), old=old, new=new))
+            if len(some) == AT_ONCE:
+                await self._put_some(some, fields)
+                some = []
+        await self._put_some(some, fields)
+
+    async def _put_some(self, changes: builtins.list[Change], fields: JsonObject) -> None:
+        first = {change.key: change for change in changes}
+
+        def plan(known: Known) -> builtins.list[Change]:
+            if not known:
+                return changes
+            return [
+                Change(key=key, old=old, new={**old.document, **fields})
+                for key, old in known.items()
+                if old is not None and key in first
+            ]
+
+        moved = [change.key for change in changes if change.old is not None]
+        await self._place.change(moved, plan)
+
+    async def _required(self, thread_id: str) -> Thread:
+        thread = await self.get(thread_id)
+        if thread is None:
+            raise ItemNotFoundError(
+                "no such thread", collection=THREADS.collection, item_id=thread_id
+            )
+        return thread
+
+
+def _thread(item: Item | None) -> Thread:
+    assert item is not None
+    return record_of(Thread, item)
+
+
+def _existing(item: Item | None, thread_id: str) -> Item:
+    if item is None:
+        raise ItemNotFoundError("no such thread", collection=THREADS.collection, item_id=thread_id)
+    return item
+
+
+def _messages(thread_id: str) -> Question:
+    return Question(table=MESSAGES, order=MESSAGES.order("thread"), lists=(thread_id,))
+
+
+def _question(
+    resource_id: str | None, metadata: Mapping[str, Any] | None, order_by: ThreadOrder
+) -> Question:
+    name = order_by.removeprefix("-").removesuffix("At")
+    if name not in ("created", "updated"):
+        raise InvalidArgumentError(
+            f"threads are listed by createdAt or updatedAt, not by {order_by!r}"
+        )
+    conditions = equals("metadata", metadata)
+    return Question(
+        table=THREADS,
+        order=THREADS.order(name if resource_id is None else f"resource_{name}"),
+        lists=("" if resource_id is None else required(resource_id, "resourceId"),),
+        oldest_first=not order_by.startswith("-"),
+        where={"$and": conditions} if conditions else None,
+    )

@@ -1,0 +1,86 @@
+"""What each operation of the agent store costs in calls, in an empty store and in a full one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage_providers.agents import Thread
+from storage_providers.agents._wire import iso
+from tests.agents.budgets import BUDGETS, Place, d1, kv, numbered, reading, writing
+
+FULL = 2_500
+"""Three listings; with 10,000 the suite `calls` of the benchmarks counts the same."""
+
+
+@pytest.mark.parametrize(("service", "place"), [("KV", kv), ("D1", d1)])
+def test_every_operation_keeps_its_budget(service: str, place: Place, tmp_path: Path) -> None:
+    """Whatever the number of messages, threads and traces."""
+    budgets = BUDGETS[service]
+
+    async def play() -> None:
+        async with place(tmp_path) as counted:
+            empty = {name: calls async for name, calls in writing(counted, "empty")}
+            await counted.fill(FULL)
+            full = {name: calls async for name, calls in writing(counted, "full")}
+            assert full == empty
+            full |= {name: calls async for name, calls in reading(counted, FULL)}
+        assert full.keys() == budgets.keys()
+        over = {name: calls for name, calls in full.items() if calls > budgets[name](FULL)}
+        assert over == {}, full
+
+    asyncio.run(play())
+
+
+def test_bumps_within_a_second_are_one(tmp_path: Path) -> None:
+    """On a service that takes one write a second for each key; who asks sees each at once."""
+
+    async def play() -> None:
+        async with kv(tmp_path) as counted:
+            store = counted.store
+            await store.threads.save(Thread(id="t", resource_id="u"))
+            await counted.warm()
+            puts: list[int] = []
+            seen: list[Any] = []
+
+            async def save() -> None:
+                for number in range(10):
+                    await store.messages.save([numbered(number, "t")])
+                    thread = await store.threads.get("t")
+                    assert thread is not None
+                    seen.append(thread.updated_at)
+                puts.append(counted.puts_of("agent_threads:t"))
+                await store.flush()
+                puts.append(counted.puts_of("agent_threads:t"))
+
+            await save()
+            assert puts == [2, 3]
+            assert seen == sorted({*seen})
+            assert len(seen) == 10
+            item = await counted.provider.read_item("agent_threads", "t")
+            assert item is not None
+            assert item.document["updatedAt"] >= iso(seen[-1])
+
+    asyncio.run(play())
+
+
+def test_a_bump_that_waits_is_written_by_itself(tmp_path: Path) -> None:
+    """A second later, without anybody asking for it."""
+
+    async def play() -> None:
+        async with kv(tmp_path) as counted:
+            store = counted.store
+            await store.threads.save(Thread(id="t", resource_id="u"))
+            for number in range(3):
+                await store.messages.save([numbered(number, "t")])
+            before = counted.puts_of("agent_threads:t")
+            bumps = store.threads._bumps
+            assert bumps._task is not None
+            await bumps._task
+            assert counted.puts_of("agent_threads:t") == before + 1
+            assert not bumps._waiting
+
+    asyncio.run(play())
