@@ -79,7 +79,8 @@ class _Envelope(msgspec.Struct, Generic[T], frozen=True):
 
 @lru_cache(maxsize=64)
 def _decoder(as_type: Any) -> msgspec.json.Decoder[_Envelope[Any]]:
-    return msgspec.json.Decoder(_Envelope[as_type])
+    # Some versions of pyright take the argument for a type that is written down here.
+    return msgspec.json.Decoder(_Envelope[as_type])  # pyright: ignore[reportInvalidTypeForm]
 
 
 _decode_any = msgspec.json.Decoder().decode

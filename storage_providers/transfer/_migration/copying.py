@@ -8,9 +8,9 @@ is noted by whoever deletes it, and looked at again before the leader changes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -20,6 +20,7 @@ from storage_providers.conflicts import Stored
 from storage_providers.errors import (
     BatchError,
     ConflictError,
+    InvalidArgumentError,
     OutcomeUnknownError,
     StorageError,
 )
@@ -27,13 +28,10 @@ from storage_providers.protocol import (
     ANY,
     IF_ABSENT,
     Address,
-    CollectionSpec,
-    Condition,
     Item,
     Page,
     Put,
     Query,
-    Write,
     check_collection,
     check_id,
 )
@@ -44,8 +42,6 @@ from storage_providers.transfer._migration.pair import Pair, Progress
 from storage_providers.transfer._migration.running import Position, Run
 
 __all__ = ["Backfill", "Backfilled", "Problem", "pages"]
-
-T = TypeVar("T")
 
 FIRST_PAGE: Final = 100
 MAX_PAGE: Final = 2000
@@ -103,6 +99,14 @@ class Backfilled(msgspec.Struct, kw_only=True, rename="camel"):
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_KEPT:
             self.problems.append(Problem(collection=collection, id=item_id, reason=str(reason)))
+
+
+class _Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A page on its way: what was read, the cursor it began at, what is to be written."""
+
+    page: Page
+    began: str | None
+    puts: dict[Address, Put]
 
 
 async def pages(
@@ -188,10 +192,10 @@ class Backfill:
     async def _collection(self, name: str) -> None:
         await self._declare(name)
         cursor = self._position.cursors.setdefault(name, None)
-        ahead = stream_bounded(_itself, pages(self._following.leader, name, cursor), limit=AHEAD)
-        async with aclosing(ahead):
-            async for page, began in ahead:
-                self._position.cursors[name] = began
+        source = pages(self._following.leader, name, cursor)
+        async with aclosing(stream_bounded(self._prepared, source, limit=AHEAD)) as ahead:
+            async for page in ahead:
+                self._position.cursors[name] = page.began
                 await self._page(name, page)
                 await self._pace()
                 await self._checkpoint()
@@ -226,22 +230,33 @@ class Backfill:
 
     # --- one page ------------------------------------------------------------------------------
 
-    async def _page(self, name: str, page: Page) -> None:
+    async def _prepared(self, entry: tuple[Page, str | None]) -> _Prepared:
+        """A page as it will be written, made while the one before it is on its way."""
+        page, began = entry
+        able = self._following.follower.capabilities
+        condition = IF_ABSENT if able.conditional_write else ANY
+        puts = {
+            Address(item.collection, item.id): Stored.of(item).put(item.collection, condition)
+            for item in page.items
+        }
+        return _Prepared(page=page, began=began, puts=puts)
+
+    async def _page(self, name: str, prepared: _Prepared) -> None:
+        page = prepared.page
         for error in page.corrupt:
             self.result.problem(name, error.item_id, error)
-        spec = await self._following.follower.declared(name)
-        items = [item for item in page.items if self._is_fitting(name, item, spec)]
-        missing = items
+        puts = await self._fitting(name, prepared.puts)
+        missing: Collection[Address] = puts
         if name in self._careful:
-            missing = await self._missing(items)
+            missing = await self._missing([i for i in page.items if Address(name, i.id) in puts])
         if missing:
-            met = await self._create(missing)
+            met = await self._create([puts[address] for address in missing])
             if met:
                 self._careful.add(name)
                 await self._following.bring_anew(met)
             self.result.copied += len(missing) - len(met)
             self.result.there += len(met)
-        self.result.there += len(items) - len(missing)
+        self.result.there += len(puts) - len(missing)
         done = len(page.items) + len(page.corrupt)
         self.result.documents += done
         self._position = msgspec.structs.replace(
@@ -251,33 +266,34 @@ class Backfill:
             Progress(step="backfill", done=self._position.documents, total=self._total, detail=name)
         )
 
-    def _is_fitting(self, name: str, item: Item, spec: CollectionSpec | None) -> bool:
-        """Whether the target takes a document; if not, that is a problem of this one alone."""
+    async def _fitting(self, name: str, puts: dict[Address, Put]) -> dict[Address, Put]:
+        """What the target takes; the rest is a problem of each document alone."""
         able = self._following.follower.capabilities
-        limit = _checks.size_limit(able, spec)
-        size = len(item.body) + len(item.payload or b"")
-        try:
-            check_collection(name, able.max_scope_bytes)
-            check_id(item.id, able.max_id_bytes)
-        except StorageError as error:
-            self.result.problem(name, item.id, error.message)
-            return False
-        if limit is not None and size > limit:
-            self.result.problem(name, item.id, f"it is {size} bytes, the target takes {limit}")
-            return False
-        return True
+        limit = _checks.size_limit(able, await self._following.follower.declared(name))
+        fitting: dict[Address, Put] = {}
+        for address, put in puts.items():
+            try:
+                check_collection(name, able.max_scope_bytes)
+                check_id(put.id, able.max_id_bytes)
+            except InvalidArgumentError as error:
+                self.result.problem(name, put.id, error.message)
+                continue
+            if limit is None or put.size_bytes <= limit:
+                fitting[address] = put
+            else:
+                reason = f"it is {put.size_bytes} bytes, the target takes {limit}"
+                self.result.problem(name, put.id, reason)
+        return fitting
 
-    async def _missing(self, items: Sequence[Item]) -> list[Item]:
+    async def _missing(self, items: Sequence[Item]) -> list[Address]:
         """Those that the target holds otherwise, or not at all."""
         ours = {Address(item.collection, item.id): item for item in items}
-        theirs = await results_of(self._following.follower, list(ours))
-        return [ours[address] for address in differences(ours, theirs)]
+        return differences(ours, await results_of(self._following.follower, list(ours)))
 
-    async def _create(self, items: Sequence[Item]) -> list[Address]:
+    async def _create(self, puts: Sequence[Put]) -> list[Address]:
         """Create documents in one call; returns those that are to be looked at again."""
-        able = self._following.follower.capabilities.conditional_write
-        puts: list[Write] = [_put_of(item, IF_ABSENT if able else ANY) for item in items]
-        addresses = [Address(item.collection, item.id) for item in items]
+        addresses = [Address(put.collection, put.id) for put in puts]
+        self._pair.guard()
         try:
             await self._following.follower.write(puts)
         except BatchError as error:
@@ -309,11 +325,3 @@ class Backfill:
         self._kept_ms = now_ms
         position = msgspec.structs.replace(self._position, cursors=dict(self._position.cursors))
         await self._run.keep(position=position)
-
-
-async def _itself(page: T) -> T:
-    return page
-
-
-def _put_of(item: Item, condition: Condition) -> Put:
-    return Stored.of(item).put(item.collection, condition)
