@@ -18,8 +18,6 @@ from contextlib import asynccontextmanager
 from os import PathLike, fspath
 from typing import Any, Final, Self
 
-import msgspec
-
 import storage_providers
 from storage_providers._clock import Clock, format_timestamp
 from storage_providers.base import Provider
@@ -28,7 +26,6 @@ from storage_providers.protocol import Clear
 from storage_providers.providers._dual.membership import LEASE_SECONDS
 from storage_providers.providers._dual.records import notes_of, remove, writers_of
 from storage_providers.providers._dual.state import (
-    MigrationState,
     Phase,
     Seen,
     Side,
@@ -44,6 +41,13 @@ from storage_providers.transfer._migration.planning import (
     SideCost,
     counts_of,
     plan,
+)
+from storage_providers.transfer._migration.reporting import (
+    Cleaned,
+    MigrationReport,
+    MigrationStatus,
+    StepReport,
+    following_step,
 )
 from storage_providers.transfer._migration.running import Run
 from storage_providers.transfer._migration.switching import (
@@ -74,94 +78,6 @@ __all__ = [
 
 ATTEMPTS: Final = 3
 """How often `run` tries to cut over. Ours."""
-
-
-class MigrationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where a migration is.
-
-    Attributes:
-        migration: Its id; empty: none began.
-        phase: `source`, `dual`, `switching`, `target` or `done`; see `DualWriteProvider`.
-        leader: The side that is read.
-        live: Whether programs may write while it is under way.
-        changed_at: When the phase changed last, ISO 8601.
-        backup: The archive that was made, if one was.
-        copied: Documents that the copy has looked at.
-        copy_complete: Whether everything is copied.
-        verified_at: When the sides were found alike in this phase; `None`: they were not.
-        writers: Processes that may be writing now.
-        to_settle: Notes of documents that are looked at again before the leader changes.
-        running: Whether a process says that it carries the migration on.
-        following: The step that comes next.
-    """
-
-    migration: str
-    phase: Phase
-    leader: Side
-    live: bool
-    changed_at: str | None
-    backup: str | None
-    copied: int
-    copy_complete: bool
-    verified_at: str | None
-    writers: int
-    to_settle: int
-    running: bool
-    following: Step | None
-
-
-class Cleaned(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What clean-up removed.
-
-    Attributes:
-        collections: Collections of the source that were emptied.
-        documents: Documents that were in them.
-    """
-
-    collections: int
-    documents: int
-
-
-class StepReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One step that was taken.
-
-    Attributes:
-        step: Which.
-        began_at: When, ISO 8601.
-        seconds: How long it took.
-        error: Name of the error that ended it, if one did.
-        backup: The archive that was made, and how many documents it holds.
-        backfilled: What was copied.
-        compared: What a comparison found.
-        cleaned: What was removed.
-    """
-
-    step: Step
-    began_at: str
-    seconds: float
-    error: str | None = None
-    backup: tuple[str, int] | None = None
-    backfilled: Backfilled | None = None
-    compared: Comparison | None = None
-    cleaned: Cleaned | None = None
-
-
-class MigrationReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What was done, to be kept.
-
-    Attributes:
-        source: Name of the provider that documents come from.
-        target: Name of the one that they go to.
-        sdk_version: Version of this package.
-        steps: The steps that this object took, in order.
-        status: Where the migration is; `None`: a side could not be asked.
-    """
-
-    source: str
-    target: str
-    sdk_version: str
-    steps: list[StepReport]
-    status: MigrationStatus | None
 
 
 class Migration:
@@ -286,7 +202,7 @@ class Migration:
             writers=sum(writer.active for writer in await writers_of(home)),
             to_settle=len([note async for note in notes_of(home)]),
             running=record.runner is not None,
-            following=_following(state, complete=complete, alike=alike),
+            following=following_step(state, complete=complete, alike=alike),
         )
 
     async def plan(self, *, allow_documents: bool = False) -> MigrationPlan:
@@ -570,15 +486,3 @@ class Migration:
                 f"the migration is in the phase {phase!r}, this step is for "
                 f"{' or '.join(map(repr, phases))}"
             )
-
-
-def _following(state: MigrationState, *, complete: bool, alike: bool) -> Step | None:
-    if state.phase == "source":
-        return "dual-write"
-    if state.phase == "done":
-        return None
-    if state.phase == "target":
-        return "clean-up" if alike else "verify"
-    if not complete:
-        return "backfill"
-    return "cut-over" if alike else "verify"
