@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks._harness import Run
+from benchmarks.suites.migration._moving import LEASE_SECONDS, fill
 from storage_providers import IF_ABSENT, LocalFileProvider, Provider, Put, SQLiteProvider
-from storage_providers.transfer._migration.copying import MAX_PAGE, pages
+from storage_providers.transfer._migration.copying import pages
 from storage_providers.transfer.migration import Migration
-
-LEASE_SECONDS = 0.5
 
 Make = Callable[[Path], Provider]
 
@@ -40,7 +39,7 @@ async def copy_speed(run: Run) -> None:
     for number, (title, (make_source, make_target)) in enumerate(SIDES.items()):
         folder = run.place(f"copy-{number}")
         async with make_source(folder) as source:
-            await _fill(source, count)
+            await fill(source, count)
             ours, theirs = list[float](), list[float]()
             for turn in range(3 if run.quick else 9):
                 ours.append(await _copied(source, make_target, run.place(f"ours-{number}-{turn}")))
@@ -55,16 +54,6 @@ async def copy_speed(run: Run) -> None:
             goal=0.8,
             higher_is_better=True,
         )
-
-
-async def _fill(source: Provider, count: int) -> None:
-    for begin in range(0, count, MAX_PAGE):
-        numbers = range(begin, min(begin + MAX_PAGE, count))
-        await source.put_items("things", [_document(number) for number in numbers])
-
-
-def _document(number: int) -> dict[str, object]:
-    return {"id": f"{number:07}", "number": number, "title": "x" * 40, "notes": ["y" * 100] * 2}
 
 
 async def _copied(source: Provider, make_target: Make, folder: Path) -> float:
@@ -107,26 +96,9 @@ async def copy_memory(run: Run) -> None:
 
 
 async def _peak(folder: Path, count: int) -> float:
-    program = [sys.executable, "-m", __name__, str(folder), str(count)]
-    await asyncio.to_thread(subprocess.run, [*program, "fill"], check=True)
+    program = [sys.executable, "-m", fill.__module__, str(folder), str(count)]
+    await asyncio.to_thread(subprocess.run, [*program, "fill"], check=True, capture_output=True)
     done = await asyncio.to_thread(
         subprocess.run, [*program, "move"], check=True, capture_output=True, text=True
     )
     return int(done.stdout) / 1024
-
-
-async def _move(folder: Path, count: int, what: str) -> None:
-    async with SQLiteProvider(folder / "source.db") as source:
-        if what == "fill":
-            await _fill(source, count)
-            return
-        async with SQLiteProvider(folder / "target.db") as target:
-            migration = Migration(source=source, target=target, lease_seconds=LEASE_SECONDS)
-            await migration.run()
-
-
-if __name__ == "__main__":
-    import resource
-
-    asyncio.run(_move(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
