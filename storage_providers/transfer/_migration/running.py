@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -147,6 +147,7 @@ class Run:
         return item
 
     async def _take(self) -> None:
+        self._failure = None
         record = await self.load()
         waited = 0.0
         lease = self._pair.lease_seconds
@@ -167,6 +168,10 @@ class Run:
             MigrationError: Another process took over.
             StorageError: It can't be written.
         """
+        # Whoever is cancelled meanwhile must still know the version that it has made.
+        await asyncio.shield(self._keep(changes))
+
+    async def _keep(self, changes: Mapping[str, object]) -> None:
         async with self._lock:
             if self._failure is not None:
                 raise self._failure
