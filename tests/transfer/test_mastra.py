@@ -396,7 +396,7 @@ def test_an_earlier_schema(tmp_path: Path) -> None:
     documents, problems = read(MastraFile(fill(tmp_path / "m.db", rows, schema)))
     assert problems == []
     assert documents["m"]["resourceId"] == "u"
-    call = {"state": "call", "toolCallId": "c", "toolName": "f", "args": {}}
+    call: dict[str, Any] = {"state": "call", "toolCallId": "c", "toolName": "f", "args": {}}
     assert documents["m"]["content"]["parts"] == [
         {"type": "text", "text": "Hi"},
         {"type": "tool-invocation", "toolInvocation": call},

@@ -73,8 +73,9 @@ def json_of(value: object, field: str, *, strict: bool) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        found = msgspec.json.decode(value)
-        return found if strict or isinstance(found, dict | list) else value
+        found: Any = msgspec.json.decode(value)
+        whole = strict or isinstance(found, dict | list)
+        return cast(Any, found) if whole else value
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         if not strict:
             return value

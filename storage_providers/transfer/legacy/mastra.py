@@ -124,9 +124,13 @@ def _opened(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    # What is no UTF-8 spoils its row, not the reading.
-    connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+    connection.text_factory = _text
     return connection
+
+
+def _text(raw: bytes) -> str:
+    # What is no UTF-8 spoils its row, not the reading.
+    return raw.decode(errors="surrogateescape")
 
 
 def _asked(connection: sqlite3.Connection, sql: str, values: tuple[int, ...]) -> Rows:
