@@ -147,6 +147,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "agents": {"words", "base", "collection", "layers", "blocking"},
     "transfer": {
         *("words", "base", "resilience", "providers", "layers", "collection", "valet"),
+        *("agents", "cloudflare"),
     },
     "testing": {"words", "base", "providers", "layers", "agents"},
     "cli": {

@@ -27,7 +27,7 @@ from storage_providers.agents.models import Listed
 from storage_providers.errors import InvalidArgumentError, StorageError
 from storage_providers.protocol import Item
 
-__all__ = ["Span", "SpanStatus", "Trace", "TraceOrder", "Traces"]
+__all__ = ["Span", "SpanStatus", "Trace", "TraceOrder", "Traces", "with_orders"]
 
 SpanStatus: TypeAlias = Literal["ERROR", "RUNNING", "SUCCESS"]
 TraceOrder: TypeAlias = Literal["-startedAt", "startedAt", "-endedAt", "endedAt"]
@@ -208,12 +208,7 @@ class Traces:
         now = self._place.stamp(before.get("updatedAt"))
         new = {"createdAt": now, **document, "updatedAt": now}
         new["createdAt"] = before.get("createdAt", new["createdAt"])
-        new["status"] = Span.from_document(new).status
-        for name in ("root", "endOrder"):
-            new.pop(name, None)
-        if new.get("parentSpanId") is None:
-            new |= {"root": ROOT, "endOrder": new.get("endedAt", OPEN)}
-        return Change(key=key, old=old, new=new)
+        return Change(key=key, old=old, new=with_orders(new))
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -381,6 +376,19 @@ class Traces:
     def _key(self, trace_id: str, span_id: str) -> Key:
         trace, span = required(trace_id, "traceId"), required(span_id, "spanId")
         return SPANS, compound_id(trace, span, self._place.capabilities.max_id_bytes)
+
+
+def with_orders(document: JsonObject) -> JsonObject:
+    """A span's document with the fields that orders need, as its others say.
+
+    Raises:
+        InvalidDocumentError: It is no span.
+    """
+    new = {name: value for name, value in document.items() if name not in ("root", "endOrder")}
+    new["status"] = Span.from_document(new).status
+    if new.get("parentSpanId") is None:
+        new |= {"root": ROOT, "endOrder": new.get("endedAt", OPEN)}
+    return new
 
 
 def _wire(fields: Mapping[str, Any]) -> JsonObject:

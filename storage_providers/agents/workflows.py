@@ -69,7 +69,7 @@ class Workflows:
         def plan(known: Known) -> list[Change]:
             old = known[key]
             before: JsonObject = {} if old is None else old.document
-            new = _document(key[1], workflow_name, run_id, dict(snapshot))
+            new = run_document(key[1], workflow_name, run_id, dict(snapshot))
             whose = before.get("resourceId") if resource_id is None else resource_id
             if whose is not None:
                 new["resourceId"] = whose
@@ -290,7 +290,7 @@ class Workflows:
             after = None if old is None else changed(_run(old).snapshot)
             if old is None or after is None:
                 return []
-            new = _document(key[1], workflow_name, run_id, after)
+            new = run_document(key[1], workflow_name, run_id, after)
             new = {**old.document, **new}
             if "status" not in after:
                 new.pop("status", None)
@@ -301,7 +301,8 @@ class Workflows:
         return after
 
 
-def _document(item_id: str, workflow_name: str, run_id: str, snapshot: JsonObject) -> JsonObject:
+def run_document(item_id: str, workflow_name: str, run_id: str, snapshot: JsonObject) -> JsonObject:
+    """What is stored of a run, but for its times and whose it is."""
     document: JsonObject = {
         "id": item_id,
         "workflowName": workflow_name,

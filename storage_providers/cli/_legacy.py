@@ -62,7 +62,7 @@ async def legacy(
         typer.Option(
             "--from",
             metavar="KIND",
-            help="What it is: valet. Without it, it is recognised.",
+            help="What it is: valet or mastra. Without it, it is recognised.",
             show_default=False,
         ),
     ] = None,

@@ -97,7 +97,9 @@ async def import_(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="An archive, or a folder of legacy data.", show_default=False
+            metavar="PATH",
+            help="An archive, or a folder or file of legacy data.",
+            show_default=False,
         ),
     ],
     kind: Annotated[
@@ -105,8 +107,8 @@ async def import_(
         typer.Option(
             "--from",
             metavar="KIND",
-            help="What it is: archive, or a kind of legacy data: valet. Without it, it is "
-            "recognised.",
+            help="What it is: archive, or a kind of legacy data: valet or mastra. Without it, "
+            "it is recognised.",
             show_default=False,
         ),
     ] = None,

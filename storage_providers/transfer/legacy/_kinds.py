@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from storage_providers.agents import AgentStore
 from storage_providers.errors import InvalidArgumentError
 from storage_providers.protocol import ImportReport, LegacySource
+from storage_providers.transfer.legacy.mastra import MastraFile, is_mastra_file
 from storage_providers.transfer.legacy.valet import TODO_JSON, TODO_MARKDOWN, ValetFolder
 from storage_providers.valet import declare_all
 
@@ -41,8 +43,8 @@ class LegacyKind(msgspec.Struct, frozen=True, kw_only=True):
         signs: What it is recognised by, for people: any of these.
         fits: Whether a path that exists looks like it; reads no more than it must.
         source: Makes the source.
-        declare: Declares indexes and text fields for its collections, those excepted that are
-            declared already.
+        declare: Called after the import: declares indexes and text fields for its collections,
+            those excepted that are declared already, and makes what else they need.
     """
 
     name: str
@@ -71,6 +73,15 @@ LEGACY_KINDS: Final = (
         fits=_is_valet,
         source=ValetFolder,
         declare=lambda provider: declare_all(provider, keep_existing=True),
+    ),
+    LegacyKind(
+        name="mastra",
+        what="the LibSQL or SQLite file of Mastra",
+        signs="a SQLite file with tables such as mastra_threads",
+        fits=is_mastra_file,
+        source=MastraFile,
+        # Declares, and makes the orders where the provider answers no queries.
+        declare=lambda provider: AgentStore(provider).reindex(),
     ),
 )
 """All of them, in the order in which they are tried."""
