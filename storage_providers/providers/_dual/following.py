@@ -8,9 +8,9 @@ with; documents that were deleted are noted, and looked at once more before the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
-from typing import Final
+from typing import Final, TypeAlias
 
 from storage_providers._clock import Clock
 from storage_providers.base import Provider
@@ -44,7 +44,7 @@ from storage_providers.providers._dual.records import note_puts
 from storage_providers.providers._hybrid.effects import is_same
 from storage_providers.providers._hybrid.sending import Result, Results, send
 
-__all__ = ["Following", "address_of", "differences", "ids_of", "results_of"]
+__all__ = ["Following", "Guard", "address_of", "differences", "ids_of", "results_of"]
 
 REMEMBERED: Final = 100_000
 """Documents of which the follower's version is remembered, at most. Ours."""
@@ -56,6 +56,14 @@ BATCH: Final = 500
 """Documents looked at in one call. Ours."""
 
 _RACES: Final = (ConflictError, ItemNotFoundError)
+
+
+Guard: TypeAlias = Callable[[], Awaitable[None]]
+"""Raises if another may lead by now, so that what was read is of the past."""
+
+
+async def _no_guard() -> None:
+    return None
 
 
 class Following:
@@ -78,11 +86,11 @@ class Following:
         self.leader = leader
         self.follower = follower
         self._clock = clock
-        self._guard: Callable[[], None] = lambda: None
+        self._guard: Guard = _no_guard
         self._versions: dict[Address, str | None] = {}
         self.doubts: dict[Address, None] = {} if doubts is None else doubts
 
-    def under(self, guard: Callable[[], None]) -> Following:
+    def under(self, guard: Guard) -> Following:
         """The same, with a check before the follower is written.
 
         Args:
@@ -210,7 +218,7 @@ class Following:
             return []
         met: list[Address] = []
         failure: StorageError | None = None
-        self._guard()
+        await self._guard()
         results = await send(self.follower, list(writes.values()))
         for address, result in zip(writes, results, strict=True):
             self._versions.pop(address, None)
@@ -302,7 +310,7 @@ class Following:
     async def _clear(self, collection: str) -> None:
         for address in [each for each in self._versions if each.collection == collection]:
             del self._versions[address]
-        self._guard()
+        await self._guard()
         await self.follower.write([Clear(collection)])
         # What others have put at both sides since then may be gone at the follower.
         ids = await ids_of(self.leader, collection)

@@ -277,7 +277,7 @@ class Membership:
             # Where the record is new, the state is looked at after it once more.
             self._renewed_ms = None
 
-    def guard(self, grant: Grant) -> None:
+    async def guard(self, grant: Grant) -> None:
         """Check that nobody can have gone on without this process since a grant was given.
 
         Raises:

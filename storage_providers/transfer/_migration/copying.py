@@ -293,7 +293,7 @@ class Backfill:
     async def _create(self, puts: Sequence[Put]) -> list[Address]:
         """Create documents in one call; returns those that are to be looked at again."""
         addresses = [Address(put.collection, put.id) for put in puts]
-        self._pair.guard()
+        await self._pair.guard()
         try:
             await self._following.follower.write(puts)
         except BatchError as error:

@@ -10,7 +10,7 @@ import msgspec
 
 from storage_providers._clock import Clock
 from storage_providers.base import Provider
-from storage_providers.providers._dual.following import Following
+from storage_providers.providers._dual.following import Following, Guard
 from storage_providers.providers._dual.state import MigrationState, Seen, Side, StateStore
 
 __all__ = ["Pair", "Progress", "Report", "Step"]
@@ -35,6 +35,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Report = Callable[[Progress], None]
+
+
+async def _always() -> None:
+    return None
 
 
 class Pair:
@@ -66,7 +70,7 @@ class Pair:
         self.sleep = sleep
         self.states = StateStore(source, target, self.clock)
         self.is_watched = report is not None
-        self.guard: Callable[[], None] = lambda: None
+        self.guard: Guard = _always
         self.tell: Report = report or (lambda progress: None)
 
     async def seen(self) -> Seen:

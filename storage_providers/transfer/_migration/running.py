@@ -120,16 +120,16 @@ class Run:
             with contextlib.suppress(StorageError):
                 await self.keep(runner=None)
 
-    def _guard(self) -> None:
-        """Check that nobody can have taken over yet."""
+    async def _guard(self) -> None:
+        """Make sure that nobody has taken over; where that may be, the record tells.
+
+        Raises:
+            MigrationError: Somebody has.
+        """
         passed_ms = self._pair.clock.now_ms() - self._beaten_ms
-        if self._failure is not None:
-            raise self._failure
-        if not 0 <= passed_ms < LATE_LEASES * self._pair.lease_seconds * 1000:
-            raise MigrationError(
-                f"this run has not been heard of for {passed_ms / 1000:.1f} s, so another may have "
-                "taken over; go on with resume"
-            )
+        in_time = 0 <= passed_ms < LATE_LEASES * self._pair.lease_seconds * 1000
+        if self._failure is not None or not in_time:
+            await self.keep()
 
     async def load(self) -> RunRecord:
         """Read the record, without being the runner."""
