@@ -63,7 +63,7 @@ class DatabaseAndFiles(Backend):
         return DualWriteProvider(source=source, target=target)
 
 
-@pytest.mark.parametrize("phase", ["source", "dual", "target"])
+@pytest.mark.parametrize("phase", ["dual", "target"])
 class TestMemoryPair(ProviderConformance):
     """The reference on both sides."""
 
