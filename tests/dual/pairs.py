@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from storage_providers._clock import Clock
 from storage_providers.base import Provider
-from storage_providers.providers._dual.state import MigrationState, Phase, StateStore
+from storage_providers.providers._dual.state import Phase, StateStore
 
 FIELDS: dict[Phase, dict[str, Any]] = {
     "source": {"phase": "source", "leader": "source"},
@@ -18,11 +16,6 @@ FIELDS: dict[Phase, dict[str, Any]] = {
     "target": {"phase": "target", "leader": "target"},
     "done": {"phase": "done", "leader": "target"},
 }
-
-
-async def never(_: float) -> None:
-    """Wait until cancelled."""
-    await asyncio.Event().wait()
 
 
 async def set_phase(source: Provider, target: Provider, phase: Phase, clock: Clock) -> None:
@@ -33,13 +26,3 @@ async def set_phase(source: Provider, target: Provider, phase: Phase, clock: Clo
         return
     new = msgspec.structs.replace(seen.state, migration="m", **FIELDS[phase])
     await states.change(seen, new)
-
-
-async def prepared(
-    make: Callable[[], tuple[Provider, Provider]], phase: Phase, clock: Clock
-) -> MigrationState:
-    """Open two sides of their own, set the phase, and close them."""
-    source, target = make()
-    async with source, target:
-        await set_phase(source, target, phase, clock)
-        return (await StateStore(source, target, clock).read()).state

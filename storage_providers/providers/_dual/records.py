@@ -13,7 +13,6 @@ from typing import Final
 import msgspec
 
 from storage_providers.base import Provider
-from storage_providers.errors import ItemNotFoundError
 from storage_providers.protocol import Address, Delete, Item, Put, Query
 from storage_providers.providers._dual.state import OWN
 
@@ -119,7 +118,4 @@ async def _records(provider: Provider, prefix: str) -> AsyncIterator[Item]:
 
 async def remove(provider: Provider, ids: Sequence[str]) -> None:
     """Remove records; those that are gone are no error."""
-    try:
-        await provider.write([Delete(OWN, each) for each in ids])
-    except ItemNotFoundError:
-        return
+    await provider.write([Delete(OWN, each) for each in ids])
