@@ -6,13 +6,16 @@ done is said as data, so that it can be printed, kept as JSON and tested.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
 from storage_providers import errors
+
+if TYPE_CHECKING:
+    from storage_providers.base import Provider
 
 __all__ = [
     "Check",
@@ -20,6 +23,7 @@ __all__ = [
     "Erasable",
     "IndexStatus",
     "Indexing",
+    "Paired",
     "Provision",
     "Provisionable",
     "Transient",
@@ -189,6 +193,30 @@ class Erasable(Protocol):
         """Remove a collection for good: documents, declaration, and all that is kept beside them.
 
         Nobody may be writing to it. Safe to repeat; what was done before a failure stays done.
+
+        Args:
+            collection: Name of the collection, with its scope.
+
+        Returns:
+            Where something of it may remain all the same, and how that goes: a sentence each.
+
+        Raises:
+            StorageError: Something could not be removed; do it again.
+        """
+        ...
+
+
+@runtime_checkable
+class Paired(Protocol):
+    """Two providers as one."""
+
+    @property
+    def sides(self) -> Mapping[str, Provider]:
+        """Both sides, by what they are called."""
+        ...
+
+    async def forget(self, collection: str) -> list[str]:
+        """Remove what is kept between the sides of a collection that both of them have erased.
 
         Args:
             collection: Name of the collection, with its scope.

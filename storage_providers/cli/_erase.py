@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -14,6 +15,7 @@ from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._session import Session, command
 from storage_providers.estimates import Estimate, Estimating, Workload
 from storage_providers.layers import below_layers
+from storage_providers.maintenance import Paired
 from storage_providers.protocol import JsonObject
 
 if TYPE_CHECKING:
@@ -111,16 +113,24 @@ def _print(session: Session, report: ErasureReport, as_json: bool) -> None:
 
 
 def _note_cost(session: Session, provider: Provider, report: ErasureReport) -> None:
-    own = below_layers(provider)
-    if report.removed and isinstance(own, Estimating):
-        cost = Estimate.together(
-            own.estimate(Workload(documents_listed=count, documents_deleted=count))
-            for count in report.removed.values()
+    works = [
+        Workload(documents_listed=count, documents_deleted=count)
+        for count in report.removed.values()
+    ]
+    cost = Estimate.together(own.estimate(work) for own in _estimating(provider) for work in works)
+    if cost.requests:
+        session.note(
+            f"erasing takes about {cost.requests:,} calls, {cost.usd:.2f} US dollars ({cost.basis})"
         )
-        if cost.requests:
-            session.note(
-                f"erasing takes about {cost.requests:,} calls, {cost.usd:.2f} US dollars "
-                f"({cost.basis})"
-            )
     if report.removed:
         session.note("dry run: nothing was removed")
+
+
+def _estimating(provider: Provider) -> Iterator[Estimating]:
+    """Those that will be called and can tell what that costs: of a pair, both sides."""
+    own = below_layers(provider)
+    if isinstance(own, Paired):
+        for side in own.sides.values():
+            yield from _estimating(side)
+    elif isinstance(own, Estimating):
+        yield own

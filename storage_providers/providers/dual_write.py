@@ -160,6 +160,11 @@ class DualWriteProvider(Provider):
         return self._sides["target"]
 
     @property
+    def sides(self) -> dict[str, Provider]:
+        """Both, by what they are called."""
+        return {**self._sides}
+
+    @property
     def lease_seconds(self) -> float:
         """How long a phase that was read is gone by."""
         return self._membership.lease_seconds
@@ -388,6 +393,28 @@ class DualWriteProvider(Provider):
         elif not status.takes_writes:
             advice = "no writes are taken until it is cleaned up or rolled back"
         return [*checks, Check(name="migration", ok=True, detail=detail, advice=advice)]
+
+    async def forget(self, collection: str) -> list[str]:
+        """Say what the migration may still know of a collection that both sides have erased.
+
+        Args:
+            collection: Name of the collection, with its scope.
+
+        Returns:
+            A sentence, while both sides are written.
+
+        Raises:
+            StorageError: The phase can't be read.
+        """
+        self._check_open("forget")
+        with self._context("forget"):
+            state = await self._membership.look()
+        if not state.follows:
+            return []
+        return [
+            "the migration's notes keep ids of removed documents until it is cleaned up or rolled "
+            "back"
+        ]
 
 
 # --- helpers -----------------------------------------------------------------------------------

@@ -18,10 +18,8 @@ from storage_providers.conflicts import (
     Policy,
     PolicyName,
     Side,
-    check_policy,
 )
 from storage_providers.errors import (
-    ConfigurationError,
     InvalidArgumentError,
     ItemNotFoundError,
     StorageError,
@@ -40,6 +38,7 @@ from storage_providers.protocol import (
     VersionPage,
     Write,
 )
+from storage_providers.providers._hybrid.arguments import checked_journal
 from storage_providers.providers._hybrid.degraded import Degraded, DegradedWrites
 from storage_providers.providers._hybrid.effects import PRIMARY
 from storage_providers.providers._hybrid.filling import Filled, adopt, fill
@@ -151,7 +150,7 @@ class HybridProvider(Provider):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(clock=primary.clock if clock is None else clock)
-        path = _checked(primary, fallback, journal, policy, retry_seconds)
+        path = checked_journal(primary, fallback, journal, policy, retry_seconds)
         self._primary = primary
         self._fallback = fallback
         self._adopt_fallback = adopt_fallback
@@ -182,6 +181,11 @@ class HybridProvider(Provider):
     def fallback(self) -> Provider:
         """The side that stands in."""
         return self._fallback
+
+    @property
+    def sides(self) -> dict[str, Provider]:
+        """Both, by what they are called."""
+        return {"primary": self._primary, "fallback": self._fallback}
 
     @property
     def journal(self) -> str:
@@ -465,8 +469,7 @@ class HybridProvider(Provider):
             PermissionDeniedError: The credentials do not allow it.
             TransportError: A service could not be reached.
         """
-        sides = {"primary": self._primary, "fallback": self._fallback}
-        return await provision_sides(sides, dry_run=dry_run)
+        return await provision_sides(self.sides, dry_run=dry_run)
 
     async def replay(self, *, on_progress: Callable[[int], None] | None = None) -> int:
         """Replay the whole journal now, whenever the primary was last tried.
@@ -486,24 +489,8 @@ class HybridProvider(Provider):
             StorageError: The primary refuses as a whole, or the policy failed; likewise.
         """
         self._check_open("replay")
-        done = 0
         with self._context("replay"):
-            if not await self._link.reach():
-                raise self._link.outage()
-            while await self._journal.is_pending():
-                try:
-                    step = await self._replay.step(wait=True)
-                except StorageError as error:
-                    self._link.failed(error)
-                    raise
-                if not step and await self._journal.is_pending():
-                    raise TransportError("another process is replaying; try again later")
-                done += step
-                self._listener.tell(HybridEvent("replayed", step))
-                if on_progress is not None:
-                    on_progress(done)
-            self._link.worked()
-        return done
+            return await self._link.replay_all(on_progress)
 
     async def fill(self, *, on_progress: Callable[[int], None] | None = None) -> Filled:
         """Copy everything to the fallback, so that it answers queries and misses in an outage.
@@ -574,21 +561,25 @@ class HybridProvider(Provider):
             await bring_back(self, self._read_primary, record, keep)
             await self._journal.finish((), [msgspec.structs.replace(record, state="undone")])
 
+    async def forget(self, collection: str) -> list[str]:
+        """Remove the conflicts of a collection that both sides have erased from the log.
 
-def _checked(
-    primary: Provider,
-    fallback: Provider,
-    journal: str | os.PathLike[str],
-    policy: PolicyName | Policy,
-    retry_seconds: float,
-) -> str:
-    """The journal's path, once nothing is wrong with any of these."""
-    if primary is fallback:
-        raise ConfigurationError("primary and fallback are the same provider; use two")
-    if not 0 <= retry_seconds < float("inf"):
-        raise ConfigurationError(f"retry_seconds is {retry_seconds}; the least is 0")
-    check_policy(policy)
-    path = os.fspath(journal)
-    if not path or path == ":memory:" or "\x00" in path:
-        raise ConfigurationError("journal names no file; what it takes must survive a kill")
-    return path
+        Args:
+            collection: Name of the collection, with its scope.
+
+        Returns:
+            What the journal's file may still hold of it.
+
+        Raises:
+            TransportError: The primary lacks writes to it.
+            StorageError: The journal can't be written.
+        """
+        self._check_open("forget")
+        with self._context("forget"):
+            pending = await self._journal.forget(collection)
+            if pending:
+                raise TransportError(f"the primary lacks {pending} writes; erase again with it")
+        return [
+            f"the journal {self.journal} keeps bytes of removed rows until they are overwritten; "
+            f"`sqlite3 {self.journal} VACUUM` writes it anew without them"
+        ]

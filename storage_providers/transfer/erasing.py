@@ -9,7 +9,7 @@ import msgspec
 
 from storage_providers.base import Provider
 from storage_providers.layers import Layer, Offload, below_layers, stored_name
-from storage_providers.maintenance import Erasable
+from storage_providers.maintenance import Erasable, Paired
 from storage_providers.protocol import Delete, check_scope
 
 __all__ = ["ErasureReport", "erase_scope"]
@@ -28,7 +28,8 @@ class ErasureReport(msgspec.Struct, kw_only=True):
     Attributes:
         scope: The scope.
         dry_run: Whether nothing was removed.
-        removed: Documents removed, by collection; in a dry run, those that would be.
+        removed: Documents removed, by collection; in a dry run, those that would be. What only one
+            side of a pair holds goes too, and only a dry run counts it.
         left: Documents that are there at the end, by collection: somebody is still writing.
         remains: Where something may remain that could not be removed, and how that goes.
     """
@@ -50,9 +51,9 @@ async def erase_scope(
     """Remove everything that a provider keeps of a scope and of the scopes inside it.
 
     Documents, damaged and expired ones among them, go a thousand at a time; then what is kept
-    beside them: declarations, index entries, backups. At the end it is looked whether anything is
-    there. Stopped or killed on the way, it goes on when it is called again. Nobody may be writing
-    to the scope meanwhile.
+    beside them: declarations, index entries, backups. Of two providers as one, both are erased, and
+    what stands between them. At the end it is looked whether anything is there. Stopped or killed
+    on the way, it goes on when it is called again. Nobody may be writing to the scope meanwhile.
 
     Args:
         provider: The provider, perhaps below layers.
@@ -74,7 +75,7 @@ async def erase_scope(
         return report
     remains: dict[str, None] = {}
     for _ in range(ROUNDS):
-        names = await provider.collections(scope)
+        names = await _names(provider, scope)
         for name in names:
             await _remove_documents(provider, name, report, on_progress)
             remains |= dict.fromkeys(await _erase(provider, name))
@@ -88,18 +89,34 @@ async def erase_scope(
     return report
 
 
+async def _names(provider: Provider, scope: str) -> list[str]:
+    """The collections of a scope; of a pair, those of one side alone among them."""
+    names = set(await provider.collections(scope))
+    own, stored = below_layers(provider), stored_name(provider, scope)
+    if isinstance(own, Paired):
+        prefix = stored.removesuffix(scope)
+        for side in own.sides.values():
+            names |= {name.removeprefix(prefix) for name in await _names(side, stored)}
+    return sorted(names)
+
+
 async def _count(provider: Provider, scope: str) -> dict[str, int]:
     """Documents by collection, damaged and expired ones among them."""
-    counts: dict[str, int] = {}
-    for name in await provider.collections(scope):
-        count, cursor = 0, None
-        while True:
-            page = await provider.versions(name, cursor, BATCH)
-            count, cursor = count + len(page.entries), page.cursor
-            if cursor is None:
-                break
-        counts[name] = count
-    return counts
+    return {name: await _count_at(provider, name) for name in await _names(provider, scope)}
+
+
+async def _count_at(provider: Provider, collection: str) -> int:
+    """Documents of a collection; of a pair, as many as the side has that has most."""
+    own = below_layers(provider)
+    if isinstance(own, Paired):
+        stored = stored_name(provider, collection)
+        return max([await _count_at(side, stored) for side in own.sides.values()])
+    count, cursor = 0, None
+    while True:
+        page = await provider.versions(collection, cursor, BATCH)
+        count, cursor = count + len(page.entries), page.cursor
+        if cursor is None:
+            return count
 
 
 async def _remove_documents(
@@ -134,9 +151,13 @@ async def _erase(provider: Provider, collection: str) -> list[str]:
                 "Offload removes them, an hour from now"
             )
         layer = layer.inner
-    own = below_layers(provider)
+    own, stored = below_layers(provider), stored_name(provider, collection)
+    if isinstance(own, Paired):
+        for name, side in own.sides.items():
+            remains += [f"{name}: {each}" for each in await _erase(side, stored)]
+        return remains + await own.forget(stored)
     if isinstance(own, Erasable):
-        return remains + await own.erase(stored_name(provider, collection))
+        return remains + await own.erase(stored)
     await provider.clear_collection(collection)
     return [
         *remains,

@@ -13,15 +13,19 @@ from pathlib import Path
 import pytest
 
 from storage_providers.base import Provider
-from storage_providers.errors import InvalidArgumentError
+from storage_providers.errors import InvalidArgumentError, TransportError
 from storage_providers.layers import Scope, compose
 from storage_providers.protocol import CollectionSpec, Index, Put
+from storage_providers.providers._dual.state import Phase
+from storage_providers.providers.dual_write import DualWriteProvider
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.providers.kv import CloudflareKVProvider
 from storage_providers.providers.local_file import LocalFileProvider
 from storage_providers.providers.sqlite import SQLiteProvider
 from storage_providers.testing.conformance import ManualClock
 from storage_providers.transfer.erasing import erase_scope
+from tests.dual.pairs import set_phase
+from tests.hybrid.world import World, gone
 from tests.objects.memory_store import MemoryStore, objects, turning
 from tests.providers.d1.workerd import WorkerdBackend
 from tests.providers.kv.memory_namespace import MemoryNamespace
@@ -239,6 +243,91 @@ def test_d1(cloudflare: Emulator) -> None:
             await backend.close()
 
     asyncio.run(main())
+
+
+async def make_conflict(world: World, collection: str) -> None:
+    """A document that was changed at both sides while the primary was away."""
+    await world.hybrid.put_item(collection, {"id": "a", "n": 0})
+    world.line.down = gone
+    await world.hybrid.put_item(collection, {"id": "a", "n": 1})
+    await world.primary.put_item(collection, {"id": "a", "n": 2})
+    world.line.down = None
+    await world.hybrid.replay()
+
+
+def test_both_sides_of_a_hybrid(tmp_path: Path) -> None:
+    """Primary, fallback and the log of conflicts, and what only one side holds; not other users."""
+
+    async def main() -> list[str]:
+        world = World(tmp_path, policy="primary")
+        async with world.hybrid:
+            for user in ("user-7", "user-8"):
+                await make_conflict(world, f"{user}/{MARK}")
+            await world.primary.put_item("user-7/primary", {"id": "a"})
+            await world.fallback.put_item("user-7/fallback", {"id": "a"})
+            dry = await erase_scope(world.hybrid, "user-7", dry_run=True)
+            assert dry.removed == {
+                f"user-7/{MARK}": 1,
+                "user-7/fallback": 1,
+                "user-7/primary": 1,
+            }
+            report = await erase_scope(world.hybrid, "user-7")
+            assert report.left == {}
+            for side in (world.primary, world.fallback):
+                assert await side.collections() == [f"user-8/{MARK}"]
+            (left,) = await world.hybrid.conflicts()
+            assert left.conflict.collection == f"user-8/{MARK}"
+            return report.remains
+
+    (remains,) = asyncio.run(main())
+    assert "VACUUM" in remains
+
+
+def test_a_hybrid_is_not_erased_without_its_primary(tmp_path: Path) -> None:
+    """As long as the primary can't be reached, it is an error, and it can be done again."""
+
+    async def main() -> None:
+        world = World(tmp_path)
+        async with world.hybrid as hybrid:
+            await hybrid.put_item("user-7/todos", {"id": "a"})
+            await hybrid.fill()
+            world.line.down = gone
+            with pytest.raises(TransportError):
+                await erase_scope(hybrid, "user-7")
+            await hybrid.delete_item("user-7/todos", "a")
+            with pytest.raises(TransportError, match="lacks 1 writes"):
+                await hybrid.forget("user-7/todos")
+            world.line.down = None
+            assert (await erase_scope(hybrid, "user-7")).left == {}
+            assert await world.primary.collections() == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("phase", ["source", "dual", "target", "done"])
+def test_both_sides_of_a_migration(phase: Phase) -> None:
+    """In whatever phase it is, the side that is not read is erased as well."""
+
+    async def main() -> list[str]:
+        source, target = InMemoryProvider(), InMemoryProvider()
+        async with source, target:
+            await set_phase(source, target, phase, source.clock)
+            for side in (source, target):
+                await side.put_item("user-7/todos", {"id": "a"})
+                await side.put_item("user-8/todos", {"id": "a"})
+            await target.put_item("user-7/notes", {"id": "only here"})
+            async with DualWriteProvider(source=source, target=target) as dual:
+                dry = await erase_scope(dual, "user-7", dry_run=True)
+                assert dry.removed == {"user-7/notes": 1, "user-7/todos": 1}
+                report = await erase_scope(dual, "user-7")
+                assert report.left == {}
+                assert await dual.count_items("user-8/todos") == 1
+            for side in (source, target):
+                assert await side.collections() == ["user-8/todos"]
+            return report.remains
+
+    remains = asyncio.run(main())
+    assert any("notes" in each for each in remains) == (phase in ("dual", "target"))
 
 
 def test_what_a_provider_without_the_hook_keeps_is_said() -> None:

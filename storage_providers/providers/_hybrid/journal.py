@@ -345,6 +345,23 @@ class Journal:
         ).fetchall()
         return [_decode_record(row[0]) for row in rows]
 
+    async def forget(self, collection: str) -> int:
+        """Remove what is known of a collection, unless anything of it is pending.
+
+        Returns:
+            Its writes that the primary does not have yet; unless 0, nothing was removed.
+        """
+        return await self._worker.submit(self._forget, collection)
+
+    def _forget(self, collection: str) -> int:
+        execute = self._worker.connection.execute
+        sql = "SELECT count(*) FROM journal WHERE collection = ?"
+        (pending,) = execute(sql, (collection,)).fetchone()
+        if not pending:
+            for table in ("conflicts", "doubts"):
+                execute(f"DELETE FROM {table} WHERE collection = ?", (collection,))  # noqa: S608
+        return int(pending)
+
     # --- copies in doubt, and the whole ----------------------------------------------------------
 
     async def doubt(self, addresses: Sequence[Address]) -> None:

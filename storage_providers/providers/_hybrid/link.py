@@ -142,6 +142,31 @@ class Link:
                 self.worked()
         return done
 
+    async def replay_all(self, on_progress: Callable[[int], None] | None) -> int:
+        """Replay everything now, whenever the primary was last tried; how many writes it got.
+
+        Raises:
+            TransportError: The primary can't be reached, or another process is replaying.
+            StorageError: It refuses, or the policy failed.
+        """
+        if not await self.reach():
+            raise self.outage()
+        done = 0
+        while await self._journal.is_pending():
+            try:
+                step = await self._replay.step(wait=True)
+            except StorageError as error:
+                self.failed(error)
+                raise
+            if not step and await self._journal.is_pending():
+                raise TransportError("another process is replaying; try again later")
+            done += step
+            self._tell(HybridEvent("replayed", step))
+            if on_progress is not None:
+                on_progress(done)
+        self.worked()
+        return done
+
     def failed(self, error: StorageError) -> None:
         """The primary could not be reached, or refused what was replayed."""
         self.error, self._failed_ms = error, self._clock.now_ms()
