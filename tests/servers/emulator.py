@@ -156,9 +156,7 @@ class Emulator:
 
     def reset(self) -> None:
         """Take back faults and settings and forget the calls; what is stored stays."""
-        self.clear_faults()
-        self.configure(kvStaleMs=0, kvWriteLimitMs=0, vectorizeDelayMs=0)
-        self.clear_log()
+        self.control("POST", "reset", {"kvStaleMs": 0, "kvWriteLimitMs": 0, "vectorizeDelayMs": 0})
 
     def empty_bucket(self, name: str, prefix: str = "") -> None:
         """Remove the objects of a bucket whose keys begin with `prefix`."""

@@ -1,4 +1,4 @@
-// What tests ask of the emulator itself: POST /control/{faults,config,clock,empty} and the log.
+// What tests ask of the emulator itself: POST /control/{faults,config,clock,empty,reset} and the log.
 import { failure, success } from "./answers.js";
 import { emptyDatabase } from "./d1.js";
 import { emptyNamespace } from "./kv.js";
@@ -43,6 +43,10 @@ export async function control(request, env, what) {
     case "DELETE log":
       state.log = [];
       return success(null);
+    case "POST reset":
+      state.faults = [];
+      state.log = [];
+      return configure(await request.json());
     case "POST empty":
       return empty(env, await request.json());
     default:
