@@ -190,7 +190,9 @@ class Place:
 
     async def _commit(self, changes: Sequence[Change]) -> dict[Key, Item | None]:
         writes = [self._write(change) for change in changes]
-        before, after = self._entries(changes) if self.keeps_orders else ([], [])
+        before, gone = self._entries(changes) if self.keeps_orders else ([], [])
+        deletes = any(isinstance(write, Delete) for write in writes)
+        after = gone if deletes else self._expired(gone)
         if not writes:
             return {}
         try:
@@ -228,10 +230,10 @@ class Place:
         there = IF_ABSENT if change.old is None else IfVersion(change.old.version)
         return Put(table.collection, change.new, there)
 
-    def _entries(self, changes: Sequence[Change]) -> tuple[list[Write], list[Write]]:
+    def _entries(self, changes: Sequence[Change]) -> tuple[Sequence[Put], Sequence[Delete]]:
         """Entries to put before the documents, and to remove after them."""
-        puts: list[Write] = []
-        deletes: list[Write] = []
+        puts: list[Put] = []
+        deletes: list[Delete] = []
         for change in changes:
             table, item_id = change.key
             old = table.entries(None if change.old is None else change.old.document)
@@ -240,6 +242,17 @@ class Place:
             puts += (self.entry(table, item_id, entry) for entry in sorted(wanted))
             deletes += (Delete(table.entries_in, entry) for entry in sorted(old - new))
         return puts, deletes
+
+    def _expired(self, deletes: Sequence[Delete]) -> Sequence[Write]:
+        """Entries that are over, instead of deletes: where what is put goes in one call together.
+
+        The service removes them. A Delete is a call of its own, and comes too if a put failed.
+        """
+        able = self.capabilities
+        if not able.native_ttl or able.conditional_write:
+            return deletes
+        now = format_timestamp(self.clock.now_ms())
+        return [Put(each.collection, {"id": each.id, "expiresAt": now}) for each in deletes]
 
     def entry(self, table: Table, item_id: str, entry: str) -> Put:
         """Put an entry of a document."""
