@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from storage_providers._json import JsonObject
-from storage_providers.agents._asking import Question, iterate
+from storage_providers.agents._asking import Question, batches, iterate
 from storage_providers.agents._bumps import Bumps
 from storage_providers.agents._pages import PerPage, each, equals, listed, record_of, required
-from storage_providers.agents._place import Change, Known, Place, removal
+from storage_providers.agents._place import Change, Key, Known, Place, removal
 from storage_providers.agents._tables import MESSAGES, THREADS
 from storage_providers.agents.models import Listed, Thread
 from storage_providers.errors import (
@@ -26,9 +26,6 @@ from storage_providers.protocol import Item
 __all__ = ["ThreadOrder", "Threads"]
 
 ThreadOrder: TypeAlias = Literal["-createdAt", "createdAt", "-updatedAt", "updatedAt"]
-
-AT_ONCE: Final = 1000
-"""Messages deleted or copied in one batch. Ours."""
 
 
 class Threads:
@@ -205,8 +202,8 @@ class Threads:
     ) -> int:
         """Delete a thread with its messages; deleting what is absent is not an error.
 
-        Messages go first, 1,000 at once, the thread last. What was interrupted goes on where it
-        stopped when it is called again.
+        Messages go first, at most 1,000 at once, the thread last. What was interrupted goes on
+        where it stopped when it is called again.
 
         Args:
             thread_id: The thread.
@@ -220,26 +217,21 @@ class Threads:
         """
         required(thread_id, "threadId")
         key, deleted = (THREADS, thread_id), 0
-        thread = (await self._place.read([key]))[0] if self._place.keeps_orders else None
-        last = [Change(key=key, old=thread if isinstance(thread, Item) else None, new=None)]
-        some: builtins.list[Change] = []
+        self._bumps.forget(thread_id)
+        async with self._place.turn:
+            thread = (await self._place.read([key]))[0] if self._place.keeps_orders else None
+        old = thread if isinstance(thread, Item) else None
         question = msgspec.structs.replace(_messages(thread_id), ids_only=True)
-        async for found in iterate(self._place, question):
-            if len(some) == AT_ONCE:
-                deleted += await self._delete(some)
-                some = []
-                if on_progress is not None:
-                    on_progress(deleted)
-            some.append(removal(MESSAGES, found))
-        deleted += await self._delete([*some, *last]) - 1
-        if on_progress is not None:
-            on_progress(deleted)
+        async for found, is_last in batches(iterate(self._place, question)):
+            changes = [removal(MESSAGES, each) for each in found]
+            if is_last:
+                changes.append(Change(key=key, old=old, new=None))
+            await self._place.change([], lambda _, changes=changes: changes)  # type: ignore[misc]
+            deleted += len(found)
+            if on_progress is not None:
+                on_progress(deleted)
         self._bumps.forget(thread_id)
         return deleted
-
-    async def _delete(self, changes: builtins.list[Change]) -> int:
-        await self._place.change([], lambda _: changes)
-        return len(changes)
 
     async def clone(
         self,
@@ -307,35 +299,31 @@ class Threads:
 
     async def _put_again(self, thread_id: str, fields: JsonObject, *, new_ids: bool) -> None:
         """Put the messages of a thread once more, with some fields changed."""
-        some: builtins.list[Change] = []
         question = msgspec.structs.replace(_messages(thread_id), oldest_first=True)
-        async for found in iterate(self._place, question):
-            if isinstance(found, StorageError):
-                raise found
-            new = {**found.document, **fields}
+        async for found, _ in batches(iterate(self._place, question)):
+            items = [_readable(each) for each in found]
             if new_ids:
-                new["id"] = self._place.clock.new_id()
-            old = None if new_ids else found
-            some.append(Change(key=(MESSAGES, str(new["id"])), old=old, new=new))
-            if len(some) == AT_ONCE:
-                await self._put_some(some, fields)
-                some = []
-        await self._put_some(some, fields)
+                await self._copy(items, fields)
+            else:
+                await self._change([(MESSAGES, item.id) for item in items], fields)
 
-    async def _put_some(self, changes: builtins.list[Change], fields: JsonObject) -> None:
-        first = {change.key: change for change in changes}
+    async def _copy(self, items: Iterable[Item], fields: JsonObject) -> None:
+        changes: builtins.list[Change] = []
+        for item in items:
+            new_id = self._place.clock.new_id()
+            new = {**item.document, **fields, "id": new_id}
+            changes.append(Change(key=(MESSAGES, new_id), old=None, new=new))
+        await self._place.change([], lambda _: changes)
 
+    async def _change(self, keys: Sequence[Key], fields: JsonObject) -> None:
         def plan(known: Known) -> builtins.list[Change]:
-            if not known:
-                return changes
             return [
                 Change(key=key, old=old, new={**old.document, **fields})
                 for key, old in known.items()
-                if old is not None and key in first
+                if old is not None
             ]
 
-        moved = [change.key for change in changes if change.old is not None]
-        await self._place.change(moved, plan)
+        await self._place.change(keys, plan)
 
     async def _required(self, thread_id: str) -> Thread:
         thread = await self.get(thread_id)
@@ -349,6 +337,12 @@ class Threads:
 def _thread(item: Item | None) -> Thread:
     assert item is not None
     return record_of(Thread, item)
+
+
+def _readable(found: Item | StorageError) -> Item:
+    if isinstance(found, StorageError):
+        raise found
+    return found
 
 
 def _existing(item: Item | None, thread_id: str) -> Item:

@@ -20,7 +20,7 @@ from tests.agents.processes import Spec, d1_spec, opened, r2_spec
 from tests.servers.emulator import Emulator
 from tests.servers.r2 import moto_place
 
-COUNT = 15
+COUNT = 8
 
 Do: TypeAlias = "Callable[[str], Awaitable[list[Any]]]"
 
