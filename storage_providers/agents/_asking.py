@@ -31,7 +31,7 @@ BATCH_BYTES: Final = 8_000_000
 READ_AT_ONCE: Final = 100
 """Documents read at once while going through a list. Source: KV reads 100 a call (the same)."""
 
-Found = TypeVar("Found", bound="Item | StorageError")
+Found = TypeVar("Found")
 
 _TAIL: Final = 13
 """Length of what follows the place in the id of an entry."""
@@ -128,7 +128,7 @@ async def iterate(place: Place, question: Question) -> AsyncIterator[Item | Stor
 async def batches(
     found: AsyncIterator[Found], most: int = CHUNK
 ) -> AsyncIterator[tuple[list[Found], bool]]:
-    """Documents in lists that are changed at once, each with whether it is the last.
+    """What is found in lists that are dealt with at once, each with whether it is the last.
 
     The last may be empty.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -26,6 +26,9 @@ from storage_providers.protocol import Item
 __all__ = ["ThreadOrder", "Threads"]
 
 ThreadOrder: TypeAlias = Literal["-createdAt", "createdAt", "-updatedAt", "updatedAt"]
+
+TOGETHER: Final = 100
+"""Threads deleted together. Ours."""
 
 
 class Threads:
@@ -198,15 +201,18 @@ class Threads:
     # --- with their messages -------------------------------------------------------------------
 
     async def delete(
-        self, thread_id: str, *, on_progress: Callable[[int], None] | None = None
+        self,
+        thread_ids: str | Sequence[str],
+        *,
+        on_progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Delete a thread with its messages; deleting what is absent is not an error.
+        """Delete threads with their messages; deleting what is absent is not an error.
 
-        Messages go first, at most 1,000 at once, the thread last. What was interrupted goes on
+        Messages go first, at most 1,000 at once, the threads last. What was interrupted goes on
         where it stopped when it is called again.
 
         Args:
-            thread_id: The thread.
+            thread_ids: One thread, or several.
             on_progress: Told how many messages are deleted so far.
 
         Returns:
@@ -215,23 +221,33 @@ class Threads:
         Raises:
             StorageError: The provider failed; what was deleted until then stays so.
         """
-        required(thread_id, "threadId")
-        key, deleted = (THREADS, thread_id), 0
-        self._bumps.forget(thread_id)
-        async with self._place.turn:
-            thread = (await self._place.read([key]))[0] if self._place.keeps_orders else None
-        old = thread if isinstance(thread, Item) else None
-        question = msgspec.structs.replace(_messages(thread_id), ids_only=True)
-        async for found, is_last in batches(iterate(self._place, question)):
-            changes = [removal(MESSAGES, each) for each in found]
-            if is_last:
-                changes.append(Change(key=key, old=old, new=None))
-            await self._place.change([], lambda _, changes=changes: changes)  # type: ignore[misc]
-            deleted += len(found)
-            if on_progress is not None:
-                on_progress(deleted)
-        self._bumps.forget(thread_id)
+        ids = [thread_ids] if isinstance(thread_ids, str) else thread_ids
+        wanted, deleted = [required(each, "threadId") for each in ids], 0
+        # Of several lists kept apart, the entries would be held all at once.
+        size = 1 if self._place.keeps_orders else TOGETHER
+        for start in range(0, len(wanted), size):
+            async for count in self._delete(wanted[start : start + size]):
+                deleted += count
+                if on_progress is not None:
+                    on_progress(deleted)
         return deleted
+
+    async def _delete(self, thread_ids: Sequence[str]) -> AsyncIterator[int]:
+        """Delete threads; how many messages went with each batch."""
+        keys = [(THREADS, thread_id) for thread_id in thread_ids]
+        for thread_id in thread_ids:
+            self._bumps.forget(thread_id)
+        async with self._place.turn:
+            threads = await self._place.read(keys) if self._place.keeps_orders else []
+        olds = [each if isinstance(each, Item) else None for each in threads or [None] * len(keys)]
+        last = [Change(key=key, old=old, new=None) for key, old in zip(keys, olds, strict=True)]
+        question = msgspec.structs.replace(_messages(*thread_ids), ids_only=True)
+        async for found, is_last in batches(iterate(self._place, question)):
+            changes = [removal(MESSAGES, each) for each in found] + (last if is_last else [])
+            await self._place.change([], lambda _, changes=changes: changes)  # type: ignore[misc]
+            yield len(found)
+        for thread_id in thread_ids:
+            self._bumps.forget(thread_id)
 
     async def clone(
         self,
@@ -351,8 +367,8 @@ def _existing(item: Item | None, thread_id: str) -> Item:
     return item
 
 
-def _messages(thread_id: str) -> Question:
-    return Question(table=MESSAGES, order=MESSAGES.order("thread"), lists=(thread_id,))
+def _messages(*thread_ids: str) -> Question:
+    return Question(table=MESSAGES, order=MESSAGES.order("thread"), lists=thread_ids)
 
 
 def _question(
