@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
@@ -26,7 +26,8 @@ __all__ = ["register"]
 PANEL = "Agents"
 DEFAULT_LIMIT = 20
 
-Rows: TypeAlias = "AsyncIterator[Record]"
+Commands: TypeAlias = "dict[str, tuple[Any, str]]"
+"""Of a group, by what each does: its function, and arguments for an example."""
 
 LimitOption = Annotated[
     int, typer.Option("--limit", "-n", min=1, help="At most so many.", show_default=True)
@@ -55,7 +56,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The application.
     """
-    groups: dict[str, tuple[str, dict[str, tuple[Any, str]]]] = {
+    groups: dict[str, tuple[str, Commands]] = {
         "threads": (
             "Conversations of agents.",
             {
@@ -90,11 +91,15 @@ def register(app: typer.Typer) -> None:
         ),
     }
     for name, (text, commands) in groups.items():
-        group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode="rich")
-        for verb, (function, arguments) in commands.items():
-            example = f"storage-providers -u sqlite:agents.db {name} {verb} {arguments}"
-            command(group, verb, examples=(example,), panel=PANEL)(function)
-        app.add_typer(group, name=name, rich_help_panel=PANEL)
+        app.add_typer(_group(name, text, commands), name=name, rich_help_panel=PANEL)
+
+
+def _group(name: str, text: str, commands: Commands) -> typer.Typer:
+    group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode="rich")
+    for verb, (function, arguments) in commands.items():
+        example = f"storage-providers -u sqlite:agents.db {name} {verb} {arguments}"
+        command(group, verb, examples=(example,), panel=PANEL)(function)
+    return group
 
 
 # --- threads -----------------------------------------------------------------------------------

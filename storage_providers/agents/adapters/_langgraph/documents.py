@@ -181,12 +181,12 @@ def written(
             **stamps(),
         }
 
-    regular: list[JsonObject] = []
+    regular = [
+        packed(position, channel, value)
+        for position, (channel, value) in enumerate(writes)
+        if channel not in WRITES_IDX_MAP
+    ]
     special: dict[int, Put] = {}
-    for position, (channel, value) in enumerate(writes):
-        index = WRITES_IDX_MAP.get(channel)
-        if index is None:
-            regular.append(packed(position, channel, value))
     for channel, value in writes:
         index = WRITES_IDX_MAP.get(channel)
         if index is not None:
