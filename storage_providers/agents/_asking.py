@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -13,13 +13,25 @@ from storage_providers.errors import StorageError
 from storage_providers.filters import compile_where, parse_where
 from storage_providers.protocol import Item, Query
 
-__all__ = ["Answer", "Question", "ask", "iterate", "neighbours"]
+__all__ = ["Answer", "Question", "ask", "batches", "iterate", "neighbours"]
 
 CHUNK: Final = 1000
 """Entries listed at once. Source: R2 and KV list 1,000 keys a call (Cloudflare docs, 2026-11)."""
 
+FIRST: Final = 100
+"""Documents asked for first while going through a table; then as many as have `PAGE_BYTES`.
+Ours."""
+
+PAGE_BYTES: Final = 2_000_000
+"""What documents asked for at once have about together, bytes of JSON. Ours."""
+
+BATCH_BYTES: Final = 8_000_000
+"""What documents changed at once have about together, bytes of JSON. Ours."""
+
 READ_AT_ONCE: Final = 100
 """Documents read at once while going through a list. Source: KV reads 100 a call (the same)."""
+
+Found = TypeVar("Found")
 
 _TAIL: Final = 13
 """Length of what follows the place in the id of an entry."""
@@ -99,16 +111,35 @@ async def iterate(place: Place, question: Question) -> AsyncIterator[Item | Stor
             if isinstance(found, StorageError) or matches is None or matches(found.document):
                 yield found
         return
-    query, cursor = _query(question, CHUNK), None
+    query = _query(question, CHUNK if question.ids_only else FIRST)
     while True:
-        (page,) = await place.provider.query([msgspec.structs.replace(query, cursor=cursor)])
+        (page,) = await place.provider.query([query])
         for error in page.corrupt:
             yield error
         for item in page.items:
             yield item
-        cursor = page.cursor
-        if cursor is None:
+        if page.cursor is None:
             return
+        size = max(1, sum(len(item.body) for item in page.items))
+        fitting = min(CHUNK, max(1, PAGE_BYTES * len(page.items) // size))
+        query = msgspec.structs.replace(query, cursor=page.cursor, limit=fitting)
+
+
+async def batches(
+    found: AsyncIterator[Found], most: int = CHUNK
+) -> AsyncIterator[tuple[list[Found], bool]]:
+    """What is found in lists that are dealt with at once, each with whether it is the last.
+
+    The last may be empty.
+    """
+    some, size = list[Found](), 0
+    async for each in found:
+        if len(some) == most or size > BATCH_BYTES:
+            yield some, False
+            some, size = [], 0
+        some.append(each)
+        size += len(each.body) if isinstance(each, Item) else 0
+    yield some, True
 
 
 # --- where the provider answers queries --------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final, TypeAlias, cast
 
 import msgspec
@@ -82,6 +83,7 @@ class Place:
         self.provider = provider
         self._declared = set[str]()
         self._remembered: OrderedDict[tuple[str, str], Item] = OrderedDict()
+        self._turns = asyncio.Lock()
 
     def __repr__(self) -> str:
         return repr(self.provider)
@@ -100,6 +102,14 @@ class Place:
     def clock(self) -> Clock:
         """The provider's time."""
         return cast("Clock", getattr(self.provider, "clock", SYSTEM_CLOCK))
+
+    @property
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """For reading and writing what was read: without conditions, one after the other.
+
+        So that at least the changes of this process don't overwrite each other.
+        """
+        return nullcontext() if self.capabilities.conditional_write else _held(self._turns)
 
     def stamp(self, after: str | None = None) -> str:
         """A time of now, later than another."""
@@ -173,6 +183,12 @@ class Place:
             StorageError: The provider failed.
         """
         await self.declare(*dict.fromkeys(table for table, _ in keys))
+        async with self.turn:
+            return await self._change(keys, plan, guess=guess)
+
+    async def _change(
+        self, keys: Sequence[Key], plan: Plan, *, guess: bool
+    ) -> dict[Key, Item | None]:
         loop = asyncio.get_running_loop()
         deadline, attempt = loop.time() + DEADLINE_SECONDS, 0
         guess = guess and self.capabilities.conditional_write
@@ -190,7 +206,9 @@ class Place:
 
     async def _commit(self, changes: Sequence[Change]) -> dict[Key, Item | None]:
         writes = [self._write(change) for change in changes]
-        before, after = self._entries(changes) if self.keeps_orders else ([], [])
+        before, gone = self._entries(changes)
+        deletes = any(isinstance(write, Delete) for write in writes)
+        after = gone if deletes else self._expired(gone)
         if not writes:
             return {}
         try:
@@ -228,11 +246,11 @@ class Place:
         there = IF_ABSENT if change.old is None else IfVersion(change.old.version)
         return Put(table.collection, change.new, there)
 
-    def _entries(self, changes: Sequence[Change]) -> tuple[list[Write], list[Write]]:
+    def _entries(self, changes: Sequence[Change]) -> tuple[Sequence[Put], Sequence[Delete]]:
         """Entries to put before the documents, and to remove after them."""
-        puts: list[Write] = []
-        deletes: list[Write] = []
-        for change in changes:
+        puts: list[Put] = []
+        deletes: list[Delete] = []
+        for change in changes if self.keeps_orders else ():
             table, item_id = change.key
             old = table.entries(None if change.old is None else change.old.document)
             new = table.entries(change.new)
@@ -240,6 +258,17 @@ class Place:
             puts += (self.entry(table, item_id, entry) for entry in sorted(wanted))
             deletes += (Delete(table.entries_in, entry) for entry in sorted(old - new))
         return puts, deletes
+
+    def _expired(self, deletes: Sequence[Delete]) -> Sequence[Write]:
+        """Entries that are over, instead of deletes: where what is put goes in one call together.
+
+        The service removes them. A Delete is a call of its own, and comes too if a put failed.
+        """
+        able = self.capabilities
+        if not able.native_ttl or able.conditional_write:
+            return deletes
+        now = format_timestamp(self.clock.now_ms())
+        return [Put(each.collection, {"id": each.id, "expiresAt": now}) for each in deletes]
 
     def entry(self, table: Table, item_id: str, entry: str) -> Put:
         """Put an entry of a document."""
@@ -264,6 +293,12 @@ class Place:
             self._remembered[key[0].name, key[1]] = item
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
+
+
+@asynccontextmanager
+async def _held(lock: asyncio.Lock) -> AsyncGenerator[None]:
+    async with lock:
+        yield
 
 
 def removal(table: Table, found: Item | StorageError) -> Change:

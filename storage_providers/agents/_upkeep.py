@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from storage_providers._clock import format_timestamp, parse_timestamp
-from storage_providers.agents._asking import Question, ask, iterate
+from storage_providers.agents._asking import Question, ask, batches, iterate
 from storage_providers.agents._place import Change, Place
 from storage_providers.agents._tables import ROOT, SPANS, Table
 from storage_providers.agents._wire import epoch_ms
@@ -148,21 +148,13 @@ async def delete_all(
     Raises:
         StorageError: The provider failed; what was deleted until then stays so.
     """
-    deleted, some = 0, list[Change]()
-
-    async def go() -> None:
-        nonlocal deleted, some
-        changes, some = some, []
-        await place.change([], lambda _: changes)
+    deleted = 0
+    async for found, _ in batches(items, AT_ONCE):
+        changes = [Change(key=(table, item.id), old=item, new=None) for item in found]
+        await place.change([], lambda _, changes=changes: changes)  # type: ignore[misc]
         deleted += len(changes)
         if on_progress is not None and changes:
             on_progress(deleted)
-
-    async for item in items:
-        some.append(Change(key=(table, item.id), old=item, new=None))
-        if len(some) == AT_ONCE:
-            await go()
-    await go()
     return deleted
 
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Self
 
 from storage_providers.agents import _upkeep
+from storage_providers.agents._asking import batches
 from storage_providers.agents._bumps import Bumps
 from storage_providers.agents._place import Place
 from storage_providers.agents._tables import (
@@ -34,7 +35,7 @@ from storage_providers.agents.messages import Messages
 from storage_providers.agents.models import Message, Resource, Score, Thread, WorkflowRun
 from storage_providers.agents.resources import Resources
 from storage_providers.agents.scores import Scores
-from storage_providers.agents.threads import Threads
+from storage_providers.agents.threads import TOGETHER, Threads
 from storage_providers.agents.traces import Span, Traces
 from storage_providers.agents.workflows import Workflows
 from storage_providers.errors import ConfigurationError, InvalidArgumentError
@@ -257,10 +258,10 @@ class AgentStore:
         found = _upkeep.expired(place, table, rule)
         if table.name != "threads":
             return await _upkeep.delete_all(place, table, found, told)
-        async for item in found:
-            await self.threads.delete(item.id)
-            count += 1
-            if told is not None:
+        async for items, _ in batches(found, TOGETHER):
+            await self.threads.delete([item.id for item in items])
+            count += len(items)
+            if told is not None and items:
                 told(count)
         return count
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from storage_providers._json import JsonObject
-from storage_providers.agents._asking import Question, iterate
+from storage_providers.agents._asking import Question, batches, iterate
 from storage_providers.agents._bumps import Bumps
 from storage_providers.agents._pages import PerPage, each, equals, listed, record_of, required
-from storage_providers.agents._place import Change, Known, Place, removal
+from storage_providers.agents._place import Change, Key, Known, Place, removal
 from storage_providers.agents._tables import MESSAGES, THREADS
 from storage_providers.agents.models import Listed, Thread
 from storage_providers.errors import (
@@ -27,8 +27,8 @@ __all__ = ["ThreadOrder", "Threads"]
 
 ThreadOrder: TypeAlias = Literal["-createdAt", "createdAt", "-updatedAt", "updatedAt"]
 
-AT_ONCE: Final = 1000
-"""Messages deleted or copied in one batch. Ours."""
+TOGETHER: Final = 100
+"""Threads deleted together. Ours."""
 
 
 class Threads:
@@ -201,15 +201,18 @@ class Threads:
     # --- with their messages -------------------------------------------------------------------
 
     async def delete(
-        self, thread_id: str, *, on_progress: Callable[[int], None] | None = None
+        self,
+        thread_ids: str | Sequence[str],
+        *,
+        on_progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Delete a thread with its messages; deleting what is absent is not an error.
+        """Delete threads with their messages; deleting what is absent is not an error.
 
-        Messages go first, 1,000 at once, the thread last. What was interrupted goes on where it
-        stopped when it is called again.
+        Messages go first, at most 1,000 at once, the threads last. What was interrupted goes on
+        where it stopped when it is called again.
 
         Args:
-            thread_id: The thread.
+            thread_ids: One thread, or several.
             on_progress: Told how many messages are deleted so far.
 
         Returns:
@@ -218,28 +221,33 @@ class Threads:
         Raises:
             StorageError: The provider failed; what was deleted until then stays so.
         """
-        required(thread_id, "threadId")
-        key, deleted = (THREADS, thread_id), 0
-        thread = (await self._place.read([key]))[0] if self._place.keeps_orders else None
-        last = [Change(key=key, old=thread if isinstance(thread, Item) else None, new=None)]
-        some: builtins.list[Change] = []
-        question = msgspec.structs.replace(_messages(thread_id), ids_only=True)
-        async for found in iterate(self._place, question):
-            if len(some) == AT_ONCE:
-                deleted += await self._delete(some)
-                some = []
+        ids = [thread_ids] if isinstance(thread_ids, str) else thread_ids
+        wanted, deleted = [required(each, "threadId") for each in ids], 0
+        # Of several lists kept apart, the entries would be held all at once.
+        size = 1 if self._place.keeps_orders else TOGETHER
+        for start in range(0, len(wanted), size):
+            async for count in self._delete(wanted[start : start + size]):
+                deleted += count
                 if on_progress is not None:
                     on_progress(deleted)
-            some.append(removal(MESSAGES, found))
-        deleted += await self._delete([*some, *last]) - 1
-        if on_progress is not None:
-            on_progress(deleted)
-        self._bumps.forget(thread_id)
         return deleted
 
-    async def _delete(self, changes: builtins.list[Change]) -> int:
-        await self._place.change([], lambda _: changes)
-        return len(changes)
+    async def _delete(self, thread_ids: Sequence[str]) -> AsyncIterator[int]:
+        """Delete threads; how many messages went with each batch."""
+        keys = [(THREADS, thread_id) for thread_id in thread_ids]
+        for thread_id in thread_ids:
+            self._bumps.forget(thread_id)
+        async with self._place.turn:
+            threads = await self._place.read(keys) if self._place.keeps_orders else []
+        olds = [each if isinstance(each, Item) else None for each in threads or [None] * len(keys)]
+        last = [Change(key=key, old=old, new=None) for key, old in zip(keys, olds, strict=True)]
+        question = msgspec.structs.replace(_messages(*thread_ids), ids_only=True)
+        async for found, is_last in batches(iterate(self._place, question)):
+            changes = [removal(MESSAGES, each) for each in found] + (last if is_last else [])
+            await self._place.change([], lambda _, changes=changes: changes)  # type: ignore[misc]
+            yield len(found)
+        for thread_id in thread_ids:
+            self._bumps.forget(thread_id)
 
     async def clone(
         self,
@@ -307,35 +315,31 @@ class Threads:
 
     async def _put_again(self, thread_id: str, fields: JsonObject, *, new_ids: bool) -> None:
         """Put the messages of a thread once more, with some fields changed."""
-        some: builtins.list[Change] = []
         question = msgspec.structs.replace(_messages(thread_id), oldest_first=True)
-        async for found in iterate(self._place, question):
-            if isinstance(found, StorageError):
-                raise found
-            new = {**found.document, **fields}
+        async for found, _ in batches(iterate(self._place, question)):
+            items = [_readable(each) for each in found]
             if new_ids:
-                new["id"] = self._place.clock.new_id()
-            old = None if new_ids else found
-            some.append(Change(key=(MESSAGES, str(new["id"])), old=old, new=new))
-            if len(some) == AT_ONCE:
-                await self._put_some(some, fields)
-                some = []
-        await self._put_some(some, fields)
+                await self._copy(items, fields)
+            else:
+                await self._change([(MESSAGES, item.id) for item in items], fields)
 
-    async def _put_some(self, changes: builtins.list[Change], fields: JsonObject) -> None:
-        first = {change.key: change for change in changes}
+    async def _copy(self, items: Iterable[Item], fields: JsonObject) -> None:
+        changes: builtins.list[Change] = []
+        for item in items:
+            new_id = self._place.clock.new_id()
+            new = {**item.document, **fields, "id": new_id}
+            changes.append(Change(key=(MESSAGES, new_id), old=None, new=new))
+        await self._place.change([], lambda _: changes)
 
+    async def _change(self, keys: Sequence[Key], fields: JsonObject) -> None:
         def plan(known: Known) -> builtins.list[Change]:
-            if not known:
-                return changes
             return [
                 Change(key=key, old=old, new={**old.document, **fields})
                 for key, old in known.items()
-                if old is not None and key in first
+                if old is not None
             ]
 
-        moved = [change.key for change in changes if change.old is not None]
-        await self._place.change(moved, plan)
+        await self._place.change(keys, plan)
 
     async def _required(self, thread_id: str) -> Thread:
         thread = await self.get(thread_id)
@@ -351,14 +355,20 @@ def _thread(item: Item | None) -> Thread:
     return record_of(Thread, item)
 
 
+def _readable(found: Item | StorageError) -> Item:
+    if isinstance(found, StorageError):
+        raise found
+    return found
+
+
 def _existing(item: Item | None, thread_id: str) -> Item:
     if item is None:
         raise ItemNotFoundError("no such thread", collection=THREADS.collection, item_id=thread_id)
     return item
 
 
-def _messages(thread_id: str) -> Question:
-    return Question(table=MESSAGES, order=MESSAGES.order("thread"), lists=(thread_id,))
+def _messages(*thread_ids: str) -> Question:
+    return Question(table=MESSAGES, order=MESSAGES.order("thread"), lists=thread_ids)
 
 
 def _question(

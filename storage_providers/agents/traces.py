@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 import msgspec
 
 from storage_providers._json import JsonObject
-from storage_providers.agents._asking import Question, ask, iterate
+from storage_providers.agents._asking import Question, ask, batches, iterate
 from storage_providers.agents._pages import (
     PerPage,
     equals,
@@ -34,6 +34,9 @@ TraceOrder: TypeAlias = Literal["-startedAt", "startedAt", "-endedAt", "endedAt"
 
 OPEN: Final = "9999-12-31T23:59:59.999Z"
 """Where a span that has not ended stands among ends: behind all others."""
+
+TOGETHER: Final = 100
+"""Traces deleted together. Ours."""
 
 AT_ONCE: Final = 1000
 """Spans written or deleted in one batch. Ours."""
@@ -225,7 +228,7 @@ class Traces:
             InvalidArgumentError: The id is blank.
             TransportError: The provider could not be reached.
         """
-        answer = await ask(self._place, _of_trace(trace_id))
+        answer = await ask(self._place, _spans_of(required(trace_id, "traceId")))
         spans, corrupt = read_all(Span, answer.items)
         if not spans and not corrupt and not answer.corrupt:
             return None
@@ -327,16 +330,16 @@ class Traces:
         Raises:
             StorageError: The provider failed; what was deleted until then stays so.
         """
-        deleted = 0
-        some: builtins.list[Change] = []
-        for trace_id in [trace_ids] if isinstance(trace_ids, str) else trace_ids:
-            question = msgspec.structs.replace(_of_trace(trace_id), ids_only=True)
-            async for found in iterate(self._place, question):
-                some.append(removal(SPANS, found))
-                if len(some) == AT_ONCE:
-                    deleted += await self._delete(some)
-                    some = []
-        return deleted + await self._delete(some)
+        ids = [trace_ids] if isinstance(trace_ids, str) else trace_ids
+        wanted, deleted = tuple(required(each, "traceId") for each in ids), 0
+        for start in range(0, len(wanted), TOGETHER):
+            some = wanted[start : start + TOGETHER]
+            question = msgspec.structs.replace(_spans_of(*some), ids_only=True)
+            async for found, _ in batches(iterate(self._place, question)):
+                changes = [removal(SPANS, each) for each in found]
+                await self._place.change([], lambda _, changes=changes: changes)  # type: ignore[misc]
+                deleted += len(changes)
+        return deleted
 
     async def prune(
         self,
@@ -363,15 +366,11 @@ class Traces:
         """
         deleted = 0
         retention = Retention(older_than=older_than, keep=keep)
-        async for trace_id in expired_traces(self._place, retention):
-            deleted += await self.delete(trace_id)
-            if on_progress is not None:
+        async for trace_ids, _ in batches(expired_traces(self._place, retention), TOGETHER):
+            deleted += await self.delete(trace_ids)
+            if on_progress is not None and trace_ids:
                 on_progress(deleted)
         return deleted
-
-    async def _delete(self, changes: builtins.list[Change]) -> int:
-        await self._place.change([], lambda _: changes)
-        return len(changes)
 
     def _key(self, trace_id: str, span_id: str) -> Key:
         trace, span = required(trace_id, "traceId"), required(span_id, "spanId")
@@ -397,10 +396,6 @@ def _wire(fields: Mapping[str, Any]) -> JsonObject:
     }
 
 
-def _of_trace(trace_id: str) -> Question:
-    return Question(
-        table=SPANS,
-        order=SPANS.order("trace"),
-        lists=(required(trace_id, "traceId"),),
-        oldest_first=True,
-    )
+def _spans_of(*trace_ids: str) -> Question:
+    order = SPANS.order("trace")
+    return Question(table=SPANS, order=order, lists=trace_ids, oldest_first=True)

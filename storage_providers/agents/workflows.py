@@ -22,8 +22,8 @@ from storage_providers.protocol import Item
 __all__ = ["PENDING", "Workflows"]
 
 PENDING: Final = "__mastra_pending__"
-"""An output `{PENDING: true}` of one branch is reset to null. The name that workflows of Mastra
-use (@mastra/core)."""
+"""An output `{PENDING: true}` of one branch is reset to null. Source: `PENDING_MARKER_KEY` in
+packages/core/src/storage/workflow-snapshot.ts of github.com/mastra-ai/mastra (read 2026-11)."""
 
 
 class Workflows:

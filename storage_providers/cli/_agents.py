@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
@@ -26,7 +26,8 @@ __all__ = ["register"]
 PANEL = "Agents"
 DEFAULT_LIMIT = 20
 
-Rows: TypeAlias = "AsyncIterator[Record]"
+Commands: TypeAlias = "dict[str, tuple[Any, str]]"
+"""Of a group, by what each does: its function, and arguments for an example."""
 
 LimitOption = Annotated[
     int, typer.Option("--limit", "-n", min=1, help="At most so many.", show_default=True)
@@ -55,46 +56,50 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The application.
     """
-    url = "storage-providers -u sqlite:agents.db"
-    groups: dict[str, tuple[str, dict[str, tuple[Any, str]]]] = {
+    groups: dict[str, tuple[str, Commands]] = {
         "threads": (
             "Conversations of agents.",
             {
-                "list": (list_threads, f"{url} threads list --resource user-7"),
-                "show": (show_thread, f"{url} threads show plants"),
-                "export": (export_threads, f"{url} threads export > threads.jsonl"),
+                "list": (list_threads, "--resource user-7"),
+                "show": (show_thread, "plants"),
+                "export": (export_threads, "> threads.jsonl"),
             },
         ),
         "messages": (
             "What was said in a thread.",
             {
-                "list": (list_messages, f"{url} messages list plants --limit 5"),
-                "show": (show_message, f"{url} messages show 0192f0c1-7a3e"),
-                "export": (export_messages, f"{url} messages export plants > plants.jsonl"),
+                "list": (list_messages, "plants --limit 5"),
+                "show": (show_message, "0192f0c1-7a3e"),
+                "export": (export_messages, "plants > plants.jsonl"),
             },
         ),
         "runs": (
             "Runs of workflows.",
             {
-                "list": (list_runs, f"{url} runs list --status suspended"),
-                "show": (show_run, f"{url} runs show 42 --workflow water-plants"),
-                "export": (export_runs, f"{url} runs export --workflow water-plants"),
+                "list": (list_runs, "--status suspended"),
+                "show": (show_run, "42 --workflow water-plants"),
+                "export": (export_runs, "--workflow water-plants"),
             },
         ),
         "traces": (
             "What happened, span by span.",
             {
-                "list": (list_traces, f"{url} traces list --status ERROR"),
-                "show": (show_trace, f"{url} traces show 4bf92f3577b34da6a3ce929d0e0e4736"),
-                "export": (export_traces, f"{url} traces export --limit 1000 > spans.jsonl"),
+                "list": (list_traces, "--status ERROR"),
+                "show": (show_trace, "4bf92f3577b34da6a3ce929d0e0e4736"),
+                "export": (export_traces, "--limit 1000 > spans.jsonl"),
             },
         ),
     }
     for name, (text, commands) in groups.items():
-        group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode="rich")
-        for verb, (function, example) in commands.items():
-            command(group, verb, examples=(example,), panel=PANEL)(function)
-        app.add_typer(group, name=name, rich_help_panel=PANEL)
+        app.add_typer(_group(name, text, commands), name=name, rich_help_panel=PANEL)
+
+
+def _group(name: str, text: str, commands: Commands) -> typer.Typer:
+    group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode="rich")
+    for verb, (function, arguments) in commands.items():
+        example = f"storage-providers -u sqlite:agents.db {name} {verb} {arguments}"
+        command(group, verb, examples=(example,), panel=PANEL)(function)
+    return group
 
 
 # --- threads -----------------------------------------------------------------------------------

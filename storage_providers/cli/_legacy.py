@@ -107,7 +107,7 @@ async def import_with_progress(
 
     found = legacy_kind(path, kind)
     # Counting is reading it all once more: only for someone who looks at the bar.
-    total = await count_records(found.source(path)) if sys.stderr.isatty() else None
+    total = await count_records(found.source(path, provider)) if sys.stderr.isatty() else None
     with progress_bar("importing", total) as on_progress:
         return await import_legacy_data(
             provider, path, found.name, dry_run=dry_run, on_progress=on_progress

@@ -28,7 +28,7 @@ from storage_providers.agents.adapters.key_value import ProviderKeyValue
 from storage_providers.errors import InvalidArgumentError
 from storage_providers.protocol import StorageProvider
 from storage_providers.providers.in_memory import InMemoryProvider
-from tests.adapters.places import EVERYWHERE, Place
+from tests.adapters.places import EVERYWHERE, Place, counted_kv
 from tests.providers.d1.local import LocalD1, local_provider
 
 Work = Callable[[ProviderKeyValue], Awaitable[None]]
@@ -376,3 +376,27 @@ def test_calls_on_d1(tmp_path: Path) -> None:
         transport.close()
 
     asyncio.run(play_it())
+
+
+def test_calls_on_kv() -> None:
+    """Bulk calls: one for 100 that are read, 10,000 that are put, 1,000 that are listed."""
+
+    async def main() -> None:
+        async with counted_kv("kv.default_collection") as (provider, cost):
+            store = ProviderKeyValue(provider)
+            await store.put("first", {})
+            keys = [f"k{number}" for number in range(1000)]
+            values: list[Mapping[str, Any]] = [{"n": number} for number in range(1000)]
+            assert await cost(store.put("k", {})) == {"put": 1}
+            assert await cost(store.put_many(keys, values)) == {"put": 1}
+            assert await cost(store.get("k")) == {"get": 1}
+            assert await cost(store.ttl_many(keys)) == {"get": 10}
+            assert await cost(store.delete("k")) == {"get": 1, "delete": 1}
+            assert await cost(store.delete_many(keys[:500])) == {"get": 5, "delete": 1}
+            assert await cost(store.keys()) == {"list": 1}
+            assert await cost(store.destroy_collection("default_collection")) == {
+                "list": 3,
+                "delete": 1,
+            }
+
+    asyncio.run(main())

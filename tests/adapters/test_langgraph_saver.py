@@ -707,5 +707,10 @@ def test_requests_on_r2(moto: MotoS3, moto_bucket: str, moto_proxy: FaultProxy) 
             assert await cost(saver.aget_tuple(found.config)) == {"GET": 4, "LIST": 2}
             assert await cost(saver.aget_tuple(generate_config("none"))) == {"LIST": 1}
             assert await cost(everything(saver, generate_config("t"))) == {"GET": 18, "LIST": 13}
+            # 6 checkpoints, 10 values and 2 writes: a listing of plain and one of other names each.
+            copied = await cost(saver.acopy_thread("t", "u"))
+            assert copied == {"LIST": 6, "GET": 18, "PUT": 18}
+            deleted = await cost(saver.adelete_thread("u"))
+            assert deleted == {"LIST": 6, "GET": 18, "DELETE_MANY": 3}
 
     asyncio.run(main())

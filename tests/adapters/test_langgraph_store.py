@@ -29,8 +29,11 @@ from storage_providers.errors import (
 from storage_providers.protocol import Item, Write
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.testing.conformance import ManualClock
-from tests.adapters.places import EVERYWHERE, Place
+from tests.adapters.places import EVERYWHERE, Place, counted_kv
 from tests.providers.d1.local import LocalD1, local_provider
+from tests.servers.fault_proxy import FaultProxy
+from tests.servers.moto import MotoS3
+from tests.servers.r2 import moto_place
 
 Work = Callable[[ProviderStore], Awaitable[None]]
 
@@ -207,6 +210,55 @@ def test_calls_on_d1(tmp_path: Path) -> None:
             assert await cost(store.aget(("t",), "k")) == 2
             assert await cost(store.aget(("t",), "k", refresh_ttl=False)) == 1
         transport.close()
+
+    asyncio.run(main())
+
+
+def test_calls_on_kv() -> None:
+    """Bulk calls: one for 100 that are read, 10,000 that are put, 1,000 that are listed."""
+
+    async def main() -> None:
+        async with counted_kv("langgraph_store") as (provider, cost):
+            store = ProviderStore(provider)
+            many = [PutOp(("a", str(number % 50)), str(number), {}) for number in range(1500)]
+            assert await cost(store.abatch(many)) == {"get": 15, "put": 1}
+            assert await cost(store.aput(("a",), "k", {})) == {"get": 1, "put": 1}
+            assert await cost(store.aget(("a",), "k")) == {"get": 1}
+            gets = [GetOp(op.namespace, op.key) for op in many]
+            assert await cost(store.abatch(gets)) == {"get": 15}
+            assert await cost(store.asearch(("a", "1"), limit=10)) == {"list": 1}
+            assert await cost(store.asearch(("a",), limit=10)) == {"list": 2}
+            assert await cost(store.alist_namespaces()) == {"list": 2}
+            assert await cost(store.adelete(("a",), "k")) == {"delete": 1}
+            await store.aput(("t",), "k", {}, ttl=5)
+            assert await cost(store.aget(("t",), "k")) == {"get": 2, "put": 1}
+
+    asyncio.run(main())
+
+
+def test_requests_on_r2(moto: MotoS3, moto_bucket: str, moto_proxy: FaultProxy) -> None:
+    """One for each item that is read, two for each that is put."""
+    place = moto_place(moto, moto_bucket, endpoint=moto_proxy.endpoint)
+
+    async def main() -> None:
+        async with place.open() as provider:
+            store = ProviderStore(provider)
+
+            async def cost(work: Awaitable[Any]) -> dict[str, int]:
+                moto_proxy.clear()
+                await work
+                return dict(moto_proxy.counts)
+
+            await store.aput(("a",), "first", {})
+            many = [PutOp(("a", str(number % 3)), str(number), {}) for number in range(12)]
+            assert await cost(store.abatch(many)) == {"GET": 12, "PUT": 12}
+            gets = [GetOp(op.namespace, op.key) for op in many]
+            assert await cost(store.abatch(gets)) == {"GET": 12}
+            assert await cost(store.asearch(("a", "1"), limit=2)) == {"LIST": 2, "GET": 4}
+            assert await cost(store.alist_namespaces()) == {"LIST": 1}
+            assert await cost(store.adelete(("a",), "first")) == {"DELETE": 1}
+            await store.aput(("t",), "k", {}, ttl=5)
+            assert await cost(store.aget(("t",), "k")) == {"GET": 2, "PUT": 1}
 
     asyncio.run(main())
 

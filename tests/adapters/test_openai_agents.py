@@ -178,43 +178,6 @@ def test_what_was_read_stays_before_what_is_added() -> None:
 # --- many at once --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["one.db", "files"])
-def test_processes_that_add_and_pop_at_once(name: str, tmp_path: Path) -> None:
-    """Three processes add 60 items each: all are there, each turn together; a pop takes one."""
-    path = str(tmp_path / name)
-
-    def start(what: str, turns: int) -> subprocess.Popen[str]:
-        program = [sys.executable, "-m", "tests.adapters.add_items", path, what, str(turns)]
-        return subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-    def ended(children: list[subprocess.Popen[str]]) -> str:
-        answers = [child.communicate(timeout=120)[0] for child in children]
-        assert [child.returncode for child in children] == [0] * len(children)
-        return "".join(answers)
-
-    async def read() -> list[str]:
-        from storage_providers.providers.local_file import LocalFileProvider
-        from storage_providers.providers.sqlite import SQLiteProvider
-
-        make = SQLiteProvider if name.endswith(".db") else LocalFileProvider
-        async with make(path) as provider:
-            return texts(await ProviderSession("shared", provider).get_items())
-
-    ended([start(f"p{number}", 20) for number in range(3)])
-    found = asyncio.run(read())
-    assert len(found) == len(set(found)) == 180
-    for position in range(0, 180, 3):
-        turn = found[position].rpartition(" ")[0]
-        assert found[position : position + 3] == [f"{turn} {part}" for part in range(3)]
-    for number in range(3):
-        mine = [text for text in found if text.startswith(f"p{number} ")]
-        assert mine == [f"p{number} {turn} {part}" for turn in range(20) for part in range(3)]
-    popped = ended([start("pop", 20) for _ in range(2)]).splitlines()
-    assert len(set(popped)) == 40
-    left = asyncio.run(read())
-    assert sorted(left + popped) == sorted(found)
-
-
 class Unconditional(InMemoryProvider):
     """As R2: it judges no condition of a delete."""
 

@@ -129,7 +129,7 @@ def _pages(full: int) -> int:
 BUDGETS: dict[str, dict[str, Callable[[int], int]]] = {
     "KV": {
         "save a thread": lambda _: 2,
-        "save a thread again": lambda _: 3,
+        "save a thread again": lambda _: 2,
         "save 10 messages": lambda _: 4,
         "save 1,000 messages": lambda _: 14,
         "delete a thread of 1,000 messages": lambda _: 14,

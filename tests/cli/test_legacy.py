@@ -17,6 +17,7 @@ from storage_providers.cli import _legacy
 from storage_providers.transfer.legacy import LEGACY_KINDS
 from tests.cli.conftest import Cli
 from tests.cli.test_help import help_of
+from tests.transfer.test_mastra_versions import restored
 
 ONE_PROVIDER = pytest.mark.parametrize("cli", ["sqlite"], indirect=True)
 
@@ -99,3 +100,19 @@ def test_on_a_terminal(cli: Cli, valet: Path) -> None:
     result = cli.on_terminal("migrate", "legacy", str(valet))
     assert result.code == 5
     assert "todos" in result.out
+
+
+def test_what_mastra_stored(cli: Cli, tmp_path: Path) -> None:
+    """Its file becomes a store that the other commands show; again: nothing is changed."""
+    path = str(restored("libsql-1.23.1", tmp_path))
+    dry = json.loads(cli("migrate", "legacy", path, "--dry-run", "--json").out)
+    first = json.loads(cli("migrate", "legacy", path, "--json").out)
+    assert first["created"] == dry["created"]
+    assert first["created"]["agent_messages"] == 2
+    again = cli("migrate", "legacy", path, "--from", "mastra")
+    assert "nothing was changed" in again.err
+    assert '{"a": 1}\n' in cli("threads", "show", "t").out
+    (thread,) = json.loads(cli("threads", "list", "--format", "json").out)
+    assert thread["resourceId"] == "u"
+    assert "suspended" in cli("runs", "list").out
+    assert "└─ run  running" in cli("traces", "show", "tr").out

@@ -91,7 +91,7 @@ def test_another_kind_needs_one_entry(tmp_path: Path, monkeypatch: pytest.Monkey
         LEGACY_KINDS[0],
         name="notes",
         fits=lambda path: path.suffix == ".notes",
-        source=Notes,
+        source=lambda path, _: Notes(path),
         declare=declare,
     )
     monkeypatch.setattr(_kinds, "LEGACY_KINDS", (*LEGACY_KINDS, kind))

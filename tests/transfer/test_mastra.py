@@ -239,27 +239,31 @@ async def check_store(provider: Provider) -> None:
 
 
 def in_keys(rows: Mapping[str, Sequence[Mapping[str, Any]]], prefix: str = "") -> MemoryNamespace:
-    """The same rows as KV has them: one value each, with `threadId` instead of `thread_id`."""
+    """The same rows as KV has them: one value each, with `threadId` instead of `thread_id`.
+
+    Keys of resources and scores are their ids alone. Of scores every object is JSON once more.
+    """
     namespace = MemoryNamespace()
 
     def put(key: str, value: object) -> None:
-        namespace.entries[prefix + key] = KVEntry(key=prefix + key, value=json.dumps(value))
+        namespace.entries[key] = KVEntry(key=key, value=json.dumps(value))
 
     for table, some in rows.items():
-        put(f"schema:{table}", {"id": {"type": "text"}})
+        put(f"{prefix}schema:{table}", {"id": {"type": "text"}})
         for number, row in enumerate(some):
             value = dict(row)
+            key = f"{prefix}{table}:{value.get('id', number)}"
             if table == "mastra_messages":
-                value["threadId"] = value.pop("thread_id")
-                parts = [value["threadId"], value["id"]]
+                thread_id = value["threadId"] = value.pop("thread_id")
+                key = f"{prefix}{table}:{thread_id}:{value['id']}"
                 # What several saves at once leave of the order: an entry of three.
-                put(f"{table}:{value['threadId']}:messages", [{"id": value["id"], "score": 0}])
+                order = [{"id": value["id"], "score": 0}]
+                put(f"{prefix}{table}:{thread_id}:messages", order)
             elif table == "mastra_workflow_snapshot":
-                parts = [value["workflow_name"], value["run_id"], value["resourceId"]]
-                value["snapshot"] = json.loads(value["snapshot"])
-            else:
-                parts = [str(value.get("id", number))]
-            put(":".join([table, *parts]), value)
+                key = f"{prefix}{table}:{value['workflow_name']}:{value['run_id']}"
+            elif table in ("mastra_resources", "mastra_scorers"):
+                key = value["id"]
+            put(key, value)
     return namespace
 
 

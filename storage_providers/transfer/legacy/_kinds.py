@@ -42,7 +42,7 @@ class LegacyKind(msgspec.Struct, frozen=True, kw_only=True):
         what: What it is, for people.
         signs: What it is recognised by, for people: any of these.
         fits: Whether a path that exists looks like it; reads no more than it must.
-        source: Makes the source.
+        source: Makes the source of a path, for a provider: ids may be as long as it takes them.
         declare: Called after the import: declares indexes and text fields for its collections,
             those excepted that are declared already, and makes what else they need.
     """
@@ -51,7 +51,7 @@ class LegacyKind(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     signs: str
     fits: Callable[[Path], bool]
-    source: Callable[[Path], LegacySource]
+    source: Callable[[Path, Provider], LegacySource]
     declare: Callable[[Provider], Awaitable[object]]
 
 
@@ -71,7 +71,7 @@ LEGACY_KINDS: Final = (
         what="the folder of the productivity tool",
         signs=f"{', '.join(_VALET_FILES)}, or a folder {' or '.join(_VALET_FOLDERS)}",
         fits=_is_valet,
-        source=ValetFolder,
+        source=lambda path, _: ValetFolder(path),
         declare=lambda provider: declare_all(provider, keep_existing=True),
     ),
     LegacyKind(
@@ -79,7 +79,9 @@ LEGACY_KINDS: Final = (
         what="the LibSQL or SQLite file of Mastra",
         signs="a SQLite file with tables such as mastra_threads",
         fits=is_mastra_file,
-        source=MastraFile,
+        source=lambda path, provider: MastraFile(
+            path, max_id_bytes=provider.capabilities.max_id_bytes
+        ),
         # Declares, and makes the orders where the provider answers no queries.
         declare=lambda provider: AgentStore(provider).reindex(),
     ),
@@ -171,7 +173,7 @@ async def import_legacy_data(
     """
     found = await asyncio.to_thread(legacy_kind, path, kind)
     report = await provider.migrate_legacy_data(
-        found.source(Path(path)), dry_run=dry_run, on_progress=on_progress
+        found.source(Path(path), provider), dry_run=dry_run, on_progress=on_progress
     )
     if not dry_run:
         await found.declare(provider)

@@ -71,7 +71,8 @@ def record_of(
 
     Args:
         table: The table.
-        row: Its values by column; those that are null count as absent.
+        row: Its values by column; those that are null count as absent, and ids that are empty, as
+            those of columns that were added later.
         origin: Where the row is, for reports.
         max_id_bytes: How long an id may be that is made of two.
     """
@@ -99,7 +100,8 @@ def _reason(error: StorageError) -> str:
 def _values(table: MastraTable, row: Mapping[str, Any]) -> JsonObject:
     values: JsonObject = {}
     for column, value in row.items():
-        read = None if value is None else _value(table, column, value)
+        absent = value is None or (value == "" and column.endswith("Id"))
+        read = None if absent else _value(table, column, value)
         if read is not None:
             values[table.names.get(column, column)] = read
     return values
@@ -181,8 +183,6 @@ def _span(row: JsonObject, max_id_bytes: int) -> JsonObject:
     _require(row, "traceId", "spanId")
     if "isEvent" in row:
         row["isEvent"] = bool(row["isEvent"])
-    if row.get("parentSpanId") == "":
-        del row["parentSpanId"]
     row.setdefault("startedAt", row.get("createdAt", UNDATED))
     item_id = compound_id(row["traceId"], row["spanId"], max_id_bytes)
     return with_orders({**row, "id": item_id})

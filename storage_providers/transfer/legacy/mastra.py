@@ -1,7 +1,11 @@
 """What Mastra stored, as a source: its LibSQL or SQLite file, and its tables in D1.
 
-Both have the same tables, which are read by row number, some rows at a time. `MastraKV`, for
-Workers KV, is in `storage_providers.transfer.legacy.mastra_kv`.
+Both have the same tables, which are read by row number, some rows at a time. D1 has objects and
+lists as JSON in text, and text as it is (`serializeValue` in stores/cloudflare-d1); LibSQL has all
+JSON columns as JSONB (`prepareStatement` in stores/libsql), earlier as text, in columns that make
+a number of text that looks like one. Source: github.com/mastra-ai/mastra (read 2026-11), and files
+made by @mastra/libsql 0.16.4 and 1.23.1. `MastraKV`, for Workers KV, is in
+`storage_providers.transfer.legacy.mastra_kv`.
 """
 
 from __future__ import annotations
@@ -62,7 +66,7 @@ class MastraFile:
         try:
             connection = await asyncio.to_thread(_opened, self._path)
             with closing(connection):
-                async for entry in _all_rows(ask, self._max_id_bytes, str(self._path)):
+                async for entry in _all_rows(ask, "", self._max_id_bytes, str(self._path)):
                     yield entry
         except (OSError, sqlite3.Error) as error:
             raise InvalidArgumentError(f"{self._path} can't be read: {error}") from error
@@ -73,13 +77,17 @@ class MastraD1:
 
     Args:
         database: The database: `D1Database` over the REST API, or a Worker's binding.
+        prefix: What its tables' names begin with, Mastra's `tablePrefix`.
         max_id_bytes: The longest id of the provider that the documents are for.
     """
 
     name = "mastra"
 
-    def __init__(self, database: D1Transport, *, max_id_bytes: int = MAX_ID_BYTES) -> None:
+    def __init__(
+        self, database: D1Transport, *, prefix: str = "", max_id_bytes: int = MAX_ID_BYTES
+    ) -> None:
         self._database = database
+        self._prefix = prefix
         self._max_id_bytes = max_id_bytes
 
     async def records(self) -> AsyncGenerator[Entry]:
@@ -96,7 +104,7 @@ class MastraD1:
             )
             return result.columns, result.rows
 
-        async for entry in _all_rows(ask, self._max_id_bytes, "the database"):
+        async for entry in _all_rows(ask, self._prefix, self._max_id_bytes, "the database"):
             yield entry
 
 
@@ -140,22 +148,23 @@ def _asked(connection: sqlite3.Connection, sql: str, values: tuple[int, ...]) ->
     return [column[0] for column in cursor.description], cursor.fetchall()
 
 
-async def _all_rows(ask: Ask, max_id_bytes: int, where: str) -> AsyncGenerator[Entry]:
+async def _all_rows(ask: Ask, prefix: str, max_id_bytes: int, where: str) -> AsyncGenerator[Entry]:
     _, found = await ask(TABLE_NAMES, ())
     names = {str(row[0]) for row in found}
-    if names.isdisjoint(MASTRA_TABLES):
+    tables = {prefix + name: table for name, table in MASTRA_TABLES.items()}
+    if names.isdisjoint(tables):
         raise InvalidArgumentError(
-            f"{where} has none of Mastra's tables; looked for {', '.join(MASTRA_TABLES)}"
+            f"{where} has none of Mastra's tables; looked for {', '.join(tables)}"
         )
-    for table in MASTRA_TABLES.values():
-        if table.name not in names:
+    for name, table in tables.items():
+        if name not in names:
             continue
         try:
-            async for entry in _rows(ask, table, _query(table, names), max_id_bytes):
+            async for entry in _rows(ask, table, name, _query(name, prefix, names), max_id_bytes):
                 yield entry
         except sqlite3.DatabaseError as error:
             yield LegacyProblem(
-                origin=table.name,
+                origin=name,
                 reason=f"the file is damaged ({error}); what comes behind in it was not read",
             )
 
@@ -163,21 +172,24 @@ async def _all_rows(ask: Ask, max_id_bytes: int, where: str) -> AsyncGenerator[E
 OWNER: Final = "owner of the thread"
 
 
-def _query(table: MastraTable, names: set[str]) -> str:
-    owner = ""
-    if table.name == "mastra_messages" and "mastra_threads" in names:
+def _query(name: str, prefix: str, names: set[str]) -> str:
+    owner, threads = "", f"{prefix}mastra_threads"
+    if name == f"{prefix}mastra_messages" and threads in names:
         # Messages of earlier versions don't say whose they are; their threads do.
-        found = "SELECT o.resourceId FROM mastra_threads o WHERE o.id = t.thread_id"
+        found = f"SELECT o.resourceId FROM {_quoted(threads)} o WHERE o.id = t.thread_id"  # noqa: S608
         owner = f', ({found}) AS "{OWNER}"'
-    # Every name is one of ours.
     return (
-        f'SELECT t.rowid AS "row", t.*{owner} FROM {table.name} t '  # noqa: S608
+        f'SELECT t.rowid AS "row", t.*{owner} FROM {_quoted(name)} t '  # noqa: S608
         f"WHERE t.rowid > ? ORDER BY t.rowid LIMIT {AT_ONCE}"
     )
 
 
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
 async def _rows(
-    ask: Ask, table: MastraTable, query: str, max_id_bytes: int
+    ask: Ask, table: MastraTable, name: str, query: str, max_id_bytes: int
 ) -> AsyncGenerator[Entry]:
     last = -(2**53)
     while True:
@@ -185,9 +197,10 @@ async def _rows(
         for row in rows:
             values = dict(zip(columns[1:], row[1:], strict=True))
             owner = values.pop(OWNER, None)
-            if owner is not None and values.get("resourceId") is None:
+            # A column that was added later is empty in rows from before.
+            if owner is not None and not values.get("resourceId"):
                 values["resourceId"] = owner
             last = int(row[0])
-            yield record_of(table, values, f"{table.name} row {last}", max_id_bytes)
+            yield record_of(table, values, f"{name} row {last}", max_id_bytes)
         if len(rows) < AT_ONCE:
             return

@@ -118,26 +118,31 @@ def saved(
     packer.next_document()
     full = get_checkpoint_metadata(config, metadata)
     whole = {"checkpoint": {**checkpoint, "channel_values": kept}, "metadata": full}
-    owner = place.writes(checkpoint["id"], "~c")
+    content = packer.pack(serde.dumps_typed(whole), place.writes(checkpoint["id"], "~c"))
+    shown = _shown(place, config, checkpoint, full)
+    head = {**shown, "values": values, "content": content, **stamps()}
+    return Saved([*packer.parts, *puts], Put(collections.checkpoints, head))
+
+
+def _shown(
+    place: Place, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
+) -> JsonObject:
+    """What of a checkpoint stands in its document for queries to see."""
     present = list(checkpoint["channel_values"])
-    document = {
+    return {
         "id": place.checkpoint(checkpoint["id"]),
         "threadId": place.thread_id,
         "namespace": place.namespace,
         "checkpointId": checkpoint["id"],
         "parentId": (config.get("configurable") or {}).get("checkpoint_id"),
-        "metadata": {key: value for key, value in full.items() if _can_be_asked(value)},
+        "metadata": {key: value for key, value in metadata.items() if _can_be_asked(value)},
         "channels": present,
         "delta": [
             name
             for name in metadata.get("counters_since_delta_snapshot") or {}
-            if name not in checkpoint["channel_values"]
+            if name not in present
         ],
-        "values": values,
-        "content": packer.pack(serde.dumps_typed(whole), owner),
-        **stamps(),
     }
-    return Saved([*packer.parts, *puts], Put(collections.checkpoints, document))
 
 
 def written(
@@ -176,12 +181,12 @@ def written(
             **stamps(),
         }
 
-    regular: list[JsonObject] = []
+    regular = [
+        packed(position, channel, value)
+        for position, (channel, value) in enumerate(writes)
+        if channel not in WRITES_IDX_MAP
+    ]
     special: dict[int, Put] = {}
-    for position, (channel, value) in enumerate(writes):
-        index = WRITES_IDX_MAP.get(channel)
-        if index is None:
-            regular.append(packed(position, channel, value))
     for channel, value in writes:
         index = WRITES_IDX_MAP.get(channel)
         if index is not None:
