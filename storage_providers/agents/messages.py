@@ -21,7 +21,7 @@ from storage_providers.agents._pages import (
     page_of,
     record_of,
 )
-from storage_providers.agents._place import Change, Known, Place
+from storage_providers.agents._place import Change, Key, Known, Place
 from storage_providers.agents._tables import MESSAGES, THREADS
 from storage_providers.agents._windows import add_windows
 from storage_providers.agents._wire import iso
@@ -104,8 +104,11 @@ class Messages:
         stamp_ms = self._place.clock.stamp_ms()
         drafts: dict[str, _Draft] = {}
         order: list[str] = []
+        named: dict[Key, None] = {}
         for position, message in enumerate(messages):
             draft = self._draft(message, position, stamp_ms)
+            if message.id:
+                named[MESSAGES, draft.id] = None
             drafts.pop(draft.id, None)  # Said twice: the last counts, at its place.
             drafts[draft.id] = draft
             order.append(draft.id)
@@ -119,15 +122,20 @@ class Messages:
             for thread_id in threads:
                 _require(known, thread_id)
             for item_id, draft in drafts.items():
-                key = (MESSAGES, item_id)
-                change = draft.change(known[key])
+                change = draft.change(known.get((MESSAGES, item_id)))
                 changes.append(change)
                 if change.old is not None:
                     left[str(change.old.document.get("threadId"))] = None
             return [*changes, *self._bumps.planned(known, threads)]
 
-        keys = [(MESSAGES, item_id) for item_id in drafts]
-        written = await self._place.change([*keys, *((THREADS, each) for each in threads)], plan)
+        kept = [(THREADS, thread_id) for thread_id in threads]
+        written = await self._place.change(
+            [*named, *kept],
+            plan,
+            # An id of our own is nobody's yet. A bump in the batch tells if the thread is gone.
+            absent=[(MESSAGES, item_id) for item_id in drafts if (MESSAGES, item_id) not in named],
+            guess=not named and self._bumps.are_with_batches and self._place.remembers(kept),
+        )
         await self._bumps.landed(threads)
         await self._bumps.touch([each for each in left if each not in threads])
         return [_message(written[MESSAGES, item_id]) for item_id in order]

@@ -50,7 +50,7 @@ def said(thread: str, begin: int, count: int) -> list[Said]:
 
 
 class Ours:
-    """`AgentStore` on a provider."""
+    """`AgentStore` on a provider; messages get ids of the store's."""
 
     def __init__(self, provider: Provider) -> None:
         self.store = AgentStore(provider)
@@ -61,8 +61,8 @@ class Ours:
 
     async def save(self, thread: str, batch: Sequence[Said]) -> None:
         await self.store.messages.save(
-            Message.of(text, id=item_id, role=role, thread_id=thread, resource_id="user-7")
-            for item_id, role, text in batch
+            Message.of(text, role=role, thread_id=thread, resource_id="user-7")
+            for _, role, text in batch
         )
 
     async def newest(self, thread: str, count: int) -> Sequence[str]:
