@@ -84,10 +84,9 @@ class Message(Record, kw_only=True):
 
     @classmethod
     def prepared(cls, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        content = document.get("content", "")
-        if isinstance(content, dict) and EXTRA not in content:
+        if isinstance(document.get("content"), dict) and EXTRA not in document["content"]:
             return document  # It is converted with the message.
-        return {**document, "content": MessageContent.of(content)}
+        return {**document, "content": MessageContent.of(document.get("content", ""))}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

@@ -15,13 +15,13 @@ from benchmarks.suites.agents._peers import PEERS, Peer
 
 
 def test_every_row_is_there_with_its_goal(capsys: pytest.CaptureFixture[str]) -> None:
-    """In small: ours against each peer, saving and reading, and the pages of a long thread."""
+    """In small: each peer, saving in two ways and reading, and the pages of a long thread."""
     assert main(["agents", "--quick", "--json"]) == 0
     result = msgspec.json.decode(capsys.readouterr().out)
     assert {"langgraph-checkpoint-sqlite", "openai-agents", "agno"} <= set(result["versions"])
     rows = result["rows"]
     against = [row for row in rows if row["goal"] == 1]
-    assert len(against) == 2 * 2 * len(PEERS)
+    assert len(against) == 3 * 2 * len(PEERS)
     for row in against:
         (peer,) = (peer for peer in PEERS if row["name"].endswith(peer.title))
         assert row["higher_is_better"]

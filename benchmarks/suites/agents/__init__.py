@@ -13,7 +13,7 @@ has nothing to do with storing, it is spared it:
 - **LangGraph `SqliteStore`**: an item for each message, found by namespace and key. Times are
   seconds, so the newest are of the right number and not surely the right ones. It comes with a
   rollback journal; here its file is in WAL, which is faster.
-- **OpenAI Agents SDK `SQLiteSession`**: a row for each item, without an id. One session object goes
+- **OpenAI Agents SDK `SQLiteSession`**: a row for each item, without an id. A session object goes
   from thread to thread here, as each opens connections of its own.
 - **Agno `SqliteDb`**: a run holds the 10 messages of its turn. Runs are written without their
   session, which is there already, and read as dictionaries. It is called on the event loop, which
@@ -24,10 +24,10 @@ from __future__ import annotations
 
 from benchmarks._harness import Case
 from benchmarks.suites.agents._paging import paging
-from benchmarks.suites.agents._talking import reading, saving
+from benchmarks.suites.agents._talking import reading, saving, saving_at_once
 
 __all__ = ["CASES", "PEERS"]
 
 PEERS = ("langgraph-checkpoint-sqlite", "openai-agents", "agno")
 
-CASES: tuple[Case, ...] = (saving, reading, paging)
+CASES: tuple[Case, ...] = (saving, saving_at_once, reading, paging)

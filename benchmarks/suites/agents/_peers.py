@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -119,32 +119,46 @@ async def _open_store(folder: Path) -> AsyncGenerator[Contestant]:
 
 
 class _Session:
-    """A row for each item."""
+    """A row for each item; as many sessions as save at the same time."""
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._free: list[Any] = []
 
     async def begin(self, threads: Iterable[str]) -> None:
         pass
 
     async def save(self, thread: str, batch: Sequence[Said]) -> None:
-        self._session.session_id = thread
-        await self._session.add_items(_items(batch))
+        with self._of(thread) as session:
+            await session.add_items(_items(batch))
 
     async def newest(self, thread: str, count: int) -> Sequence[str]:
-        self._session.session_id = thread
-        return [item["content"] for item in await self._session.get_items(limit=count)]
+        with self._of(thread) as session:
+            return [item["content"] for item in await session.get_items(limit=count)]
+
+    @contextmanager
+    def _of(self, thread: str) -> Generator[Any]:
+        session = self._free.pop() if self._free else self._make()
+        session.session_id = thread
+        try:
+            yield session
+        finally:
+            self._free.append(session)
+
+    def close(self) -> None:
+        for session in self._free:
+            session.close()
 
 
 @asynccontextmanager
 async def _open_session(folder: Path) -> AsyncGenerator[Contestant]:
     from agents import SQLiteSession
 
-    session = SQLiteSession("none", folder / "session.db")
+    sessions = _Session(lambda: SQLiteSession("none", folder / "session.db"))
     try:
-        yield _Session(session)
+        yield sessions
     finally:
-        session.close()
+        sessions.close()
 
 
 # --- Agno --------------------------------------------------------------------------------------

@@ -2,53 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from benchmarks._harness import Run, Sample, timed
 from benchmarks._machine import installed
-from benchmarks.suites.agents._ours import Contestant, open_files, open_sqlite, said
+from benchmarks.suites.agents._ours import Contestant, Said, open_files, open_sqlite, said
 from benchmarks.suites.agents._peers import PEERS
 
-__all__ = ["reading", "saving"]
+__all__ = ["reading", "saving", "saving_at_once"]
 
 BATCH = 10
 LONG = 40
 """Messages of a thread in the end."""
 
 NEWEST = 20
+AT_ONCE = 16
 OURS = {"SQLite": open_sqlite, "LocalFile": open_files}
 DURABLE = "WAL, synchronous=FULL"
 
 
 async def saving(run: Run) -> None:
-    """10,000 messages in batches of 10; new threads in each round, and stores that grow."""
-    threads = run.size(10_000, 80) // LONG
+    """10,000 messages in batches of 10, one batch after the other."""
+    await _save(run, 1)
+
+
+async def saving_at_once(run: Run) -> None:
+    """The same by 16 tasks, each with threads of its own, as a program that serves many does."""
+    await _save(run, AT_ONCE)
+
+
+async def _save(run: Run, tasks: int) -> None:
+    """New threads in each round, in stores that grow."""
+    threads = run.size(10_000, 160) // LONG
     turns: dict[str, int] = {}
 
     async def save_all(name: str, contestant: Contestant) -> float:
         turn = turns[name] = turns.get(name, 0) + 1
         names = [f"t{turn}-{number:04}" for number in range(threads)]
         await contestant.begin(names)
-        batches = [
-            (thread, said(thread, begin, BATCH))
-            for begin in range(0, LONG, BATCH)
-            for thread in names
+        shares = [
+            [
+                (thread, said(thread, begin, BATCH))
+                for begin in range(0, LONG, BATCH)
+                for thread in names[number::tasks]
+            ]
+            for number in range(tasks)
         ]
 
-        async def save() -> None:
-            for thread, batch in batches:
+        async def save(mine: Sequence[tuple[str, list[Said]]]) -> None:
+            for thread, batch in mine:
                 await contestant.save(thread, batch)
 
-        return await timed(save, len(batches))()
+        async def save_by_all() -> None:
+            async with asyncio.TaskGroup() as group:
+                for share in shares:
+                    group.create_task(save(share))
 
-    async with _opened(run, "saving") as contestants:
+        return await timed(save_by_all, sum(map(len, shares)))()
+
+    async with _opened(run, f"saving-{tasks}") as contestants:
         seconds = await run.alternate(
             {name: _turn(save_all, name, each) for name, each in contestants.items()},
-            rounds=9,
+            rounds=7,
             warm_up=1,
         )
-    _report(run, f"{threads * LONG:,} messages saved by {BATCH}", "ms/save", seconds)
+    how = f"{tasks} at once" if tasks > 1 else "one by one"
+    _report(run, f"{threads * LONG:,} messages by {BATCH}, {how}", "ms/save", seconds)
 
 
 async def reading(run: Run) -> None:
@@ -75,7 +96,7 @@ async def reading(run: Run) -> None:
             assert name == "LangGraph's SqliteStore" or list(newest) == expected
         seconds = await run.alternate(
             {name: _turn(read_all, name, each) for name, each in contestants.items()},
-            rounds=9,
+            rounds=7,
             warm_up=1,
         )
     _report(run, f"newest {NEWEST} of {len(names):,} threads", "ms/read", seconds)

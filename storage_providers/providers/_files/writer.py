@@ -154,9 +154,9 @@ class FileWriter:
             except OSError as error:
                 self._fail(change, error)
         results = self._force([file for _, file in written])
-        for (change, _), error in zip(written, results, strict=True):
-            if error is not None:
-                self._fail(change, error)
+        for (change, _), failed in zip(written, results, strict=True):
+            if failed is not None:
+                self._fail(change, failed)
 
     def _force(self, files: Sequence[int]) -> list[OSError | None]:
         """Force files to the medium and close them; each with what went wrong.
