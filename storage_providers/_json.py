@@ -15,6 +15,7 @@ __all__ = [
     "JsonValue",
     "decode_object",
     "encode_object",
+    "may_be_deep",
     "merge_patch",
     "project",
 ]
@@ -41,15 +42,18 @@ def encode_object(document: Mapping[str, Any]) -> bytes:
         body = _encode(document)
         # Comparing what comes back is the cheapest full check: msgspec turns NaN into null and
         # dates, bytes or sets into text and lists, and none of these compare equal.
-        if _decode(body) == document and (
-            len(body) < 2 * MAX_DEPTH or body.count(b"[") + body.count(b"{") <= MAX_DEPTH
-        ):
+        if _decode(body) == document and not may_be_deep(body):
             return body
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         pass
     # Slow path: either the culprit is found and named, or all that differs is harmless.
     plain = _plain(document, (), 0)
     return _encode(plain)
+
+
+def may_be_deep(body: bytes) -> bool:
+    """Whether JSON has brackets enough to be nested deeper than `MAX_DEPTH`."""
+    return len(body) >= 2 * MAX_DEPTH and body.count(b"[") + body.count(b"{") > MAX_DEPTH
 
 
 def _plain(value: object, path: tuple[str, ...], depth: int) -> Any:

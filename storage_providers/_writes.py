@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from storage_providers._clock import parse_timestamp
-from storage_providers._json import JsonObject, decode_object, encode_object
+from storage_providers._json import JsonObject, decode_object, encode_object, may_be_deep
 from storage_providers.errors import InvalidArgumentError, InvalidDocumentError
 
 __all__ = [
@@ -109,6 +109,40 @@ class Put:
         except InvalidDocumentError as error:
             error.collection, error.item_id = collection, item_id
             raise
+
+    @classmethod
+    def of_body(
+        cls,
+        collection: str,
+        body: bytes,
+        condition: Condition = ANY,
+        *,
+        encoding: str | None = None,
+        payload: bytes | None = None,
+    ) -> Put:
+        """Store what a provider holds: it is checked by decoding it, and not encoded again.
+
+        Args:
+            collection: Name of the collection.
+            body: The document as UTF-8 JSON, as `Item.body` has it.
+            condition: What must hold for the write to happen.
+            encoding: Name of the payload's encoding.
+            payload: The encoded bytes; given exactly when `encoding` is.
+
+        Raises:
+            ValueError: `body` is not a JSON object.
+            InvalidDocumentError: `id` or `expiresAt` are wrong, or it is nested too deep.
+        """
+        document = decode_object(body)
+        item_id: Any = document.get("id")
+        is_named = isinstance(item_id, str) and item_id != ""
+        if not is_named or "expiresAt" in document or may_be_deep(body):
+            return cls(collection, document, condition, encoding=encoding, payload=payload)
+        put = object.__new__(cls)
+        put.collection, put.id, put.condition = collection, item_id, condition
+        put.body, put.encoding, put.payload = body, encoding, payload
+        put.expires_at_ms = None
+        return put
 
     @property
     def document(self) -> JsonObject:

@@ -105,10 +105,20 @@ class Stored(msgspec.Struct, frozen=True):
             return None
 
     def put(self, collection: str, condition: Condition = ANY) -> Put:
-        """The write that stores this."""
-        return Put(
-            collection, self.document, condition, encoding=self.encoding, payload=self.payload
-        )
+        """The write that stores this.
+
+        Raises:
+            CorruptItemError: The body is no JSON object.
+            InvalidDocumentError: `id` or `expiresAt` are wrong.
+        """
+        try:
+            return Put.of_body(
+                collection, self.body, condition, encoding=self.encoding, payload=self.payload
+            )
+        except InvalidDocumentError:
+            raise
+        except ValueError as error:
+            raise CorruptItemError(str(error)) from None
 
     def __repr__(self) -> str:
         return f"Stored({len(self.body)} bytes, encoding={self.encoding!r})"

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from storage_providers import protocol
 from storage_providers.base import Provider
@@ -17,6 +18,7 @@ from storage_providers.errors import (
 )
 from storage_providers.protocol import (
     ANY,
+    IF_ABSENT,
     IF_PRESENT,
     Address,
     Capabilities,
@@ -114,6 +116,49 @@ def test_a_put_needs_an_id(document: JsonObject) -> None:
     with pytest.raises(InvalidDocumentError) as caught:
         Put("things", document)
     assert (caught.value.field, caught.value.collection) == ("id", "things")
+
+
+@given(documents(nul=True), st.booleans(), st.sampled_from([None, "2026-01-31T12:00:00.000Z"]))
+def test_a_put_of_a_body_is_the_put_of_its_document(
+    document: JsonObject, deep: bool, expires: str | None
+) -> None:
+    """Whatever it holds: only that nothing is encoded again."""
+    document |= {"expiresAt": expires} | ({"braces": "{" * 500} if deep else {})
+    made = Put("things", document, IF_ABSENT)
+    read = Put.of_body("things", made.body, IF_ABSENT)
+    for name in Put.__slots__:
+        assert getattr(read, name) == getattr(made, name)
+
+
+def test_a_put_of_a_body_keeps_the_body_and_its_payload() -> None:
+    """As it was read, with its spaces; the encoded bytes go with it."""
+    put = Put.of_body("things", b'{"id": "a"}', encoding="x", payload=b"12345")
+    assert (put.body, put.encoding, put.payload) == (b'{"id": "a"}', "x", b"12345")
+    assert (put.id, put.condition, put.expires_at_ms) == ("a", ANY, None)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"id":"a"', b'{"id":"\xff"}', b'{"id":"\\ud800"}'])
+def test_a_put_of_no_document_is_refused(body: bytes) -> None:
+    """What can't be decoded is not passed on."""
+    with pytest.raises(ValueError, match="not"):
+        Put.of_body("things", body)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"{}", "id"),
+        (b'{"id":1}', "id"),
+        (b'{"id":""}', "id"),
+        (b'{"id":"a","expiresAt":"soon"}', "expiresAt"),
+        (b'{"id":"a","x":' + b"[" * 300 + b"]" * 300 + b"}", "x.0.0"),
+    ],
+)
+def test_a_put_of_a_body_that_can_not_be_stored_is_refused(body: bytes, field: str) -> None:
+    """With the same error as the document's."""
+    with pytest.raises(InvalidDocumentError) as caught:
+        Put.of_body("things", body)
+    assert (caught.value.field, caught.value.collection) == (field, "things")
 
 
 def test_payloads_count() -> None:

@@ -56,6 +56,11 @@ class Bumps:
     def _may_wait(self) -> bool:
         return self._coalesces or self._apart
 
+    @property
+    def are_with_batches(self) -> bool:
+        """Whether a batch lands only if the bumps of its threads do."""
+        return not self._may_wait
+
     def next(self, thread_id: str, stored: str | None) -> str:
         """A time for `updatedAt`, later than what anybody saw."""
         return self._place.stamp(max(stored or "", self._waiting.get(thread_id, "")) or None)

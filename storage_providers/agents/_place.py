@@ -12,7 +12,7 @@ import msgspec
 
 from storage_providers._clock import SYSTEM_CLOCK, Clock, format_timestamp, parse_timestamp
 from storage_providers._json import JsonObject, merge_patch
-from storage_providers.agents._tables import Table
+from storage_providers.agents._tables import MESSAGES, Table
 from storage_providers.errors import (
     BatchError,
     ConflictError,
@@ -164,13 +164,19 @@ class Place:
     # --- changing ------------------------------------------------------------------------------
 
     async def change(
-        self, keys: Sequence[Key], plan: Plan, *, guess: bool = False
+        self,
+        keys: Sequence[Key],
+        plan: Plan,
+        *,
+        absent: Sequence[Key] = (),
+        guess: bool = False,
     ) -> dict[Key, Item | None]:
         """Read documents, change them by a function, and again if others were faster.
 
         Args:
             keys: What the plan has to know, each once.
             plan: Takes what is there, gives what is to be.
+            absent: What it is about besides and is not there: read only if the write fails.
             guess: Not to read first what this process wrote last, or never saw: taken for
                 absent. Whether that is so, a condition of the write tells.
 
@@ -182,12 +188,12 @@ class Place:
             BatchError: Without `atomic_batch`: some of several writes failed.
             StorageError: The provider failed.
         """
-        await self.declare(*dict.fromkeys(table for table, _ in keys))
+        await self.declare(*dict.fromkeys(table for table, _ in (*keys, *absent)))
         async with self.turn:
-            return await self._change(keys, plan, guess=guess)
+            return await self._change(keys, plan, absent, guess=guess)
 
     async def _change(
-        self, keys: Sequence[Key], plan: Plan, *, guess: bool
+        self, keys: Sequence[Key], plan: Plan, absent: Sequence[Key], *, guess: bool
     ) -> dict[Key, Item | None]:
         loop = asyncio.get_running_loop()
         deadline, attempt = loop.time() + DEADLINE_SECONDS, 0
@@ -202,7 +208,7 @@ class Place:
                 if not _is_conflict(error) or loop.time() >= deadline:
                     raise
             await asyncio.sleep(self.clock.jitter() * min(0.25, 0.001 * 2**attempt))
-            known = await self._known(keys)
+            known = await self._known([*keys, *absent])
 
     async def _commit(self, changes: Sequence[Change]) -> dict[Key, Item | None]:
         writes = [self._write(change) for change in changes]
@@ -277,6 +283,10 @@ class Place:
 
     # --- what was written last -----------------------------------------------------------------
 
+    def remembers(self, keys: Iterable[Key]) -> bool:
+        """Whether it is known what this process wrote last of all these."""
+        return all((table.name, item_id) in self._remembered for table, item_id in keys)
+
     def _last(self, key: Key) -> Item | None:
         return self._remembered.get((key[0].name, key[1]))
 
@@ -289,7 +299,9 @@ class Place:
 
     def _remember(self, key: Key, item: Item | None) -> None:
         self._forget(key)
-        if item is not None and len(item.body) <= REMEMBERED_BYTES:
+        # A message is hardly ever saved again, and would push out its thread.
+        kept = key[0] is not MESSAGES
+        if kept and item is not None and len(item.body) <= REMEMBERED_BYTES:
             self._remembered[key[0].name, key[1]] = item
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)

@@ -40,16 +40,12 @@ class Record(msgspec.Struct, kw_only=True, rename="camel"):
         Raises:
             InvalidDocumentError: It does not fit; `field` says where.
         """
-        names, hidden = _names(cls), cls.hidden
-        known: JsonObject = {}
-        extra: JsonObject = {}
-        for name, value in cls.prepared(document).items():
-            if name in names:
-                known[name] = value
-            elif name not in hidden:
-                extra[name] = value
+        document = cls.prepared(document)
+        extra = cls.unknown(document)
+        if EXTRA in extra:  # A field of the document, and none of the model.
+            document = {name: value for name, value in document.items() if name != EXTRA}
         try:
-            record = msgspec.convert(known, cls)
+            record = msgspec.convert(document, cls)
         except msgspec.ValidationError as error:
             # msgspec's own message may quote the value.
             field, reason = describe_msgspec(error)
@@ -57,6 +53,14 @@ class Record(msgspec.Struct, kw_only=True, rename="camel"):
             raise InvalidDocumentError(f"{where}{reason}", field=field) from None
         record.extra = extra
         return record
+
+    @classmethod
+    def unknown(cls, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a document that the model does not know."""
+        known = _names(cls)
+        if known.issuperset(document):
+            return {}
+        return {name: value for name, value in document.items() if name not in known}
 
     @classmethod
     def prepared(cls, document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -68,22 +72,20 @@ class Record(msgspec.Struct, kw_only=True, rename="camel"):
         document = dict(self.extra)
         for name, field in _fields(type(self)):
             value = getattr(self, name)
-            if value is not None:
-                document[field] = _plain(value)
+            if isinstance(value, _OWN):
+                document[field] = iso(value) if isinstance(value, datetime) else value.to_document()
+            elif value is not None:
+                document[field] = value
         return document
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return iso(value)
-    if isinstance(value, Record):
-        return value.to_document()
-    return value
+_OWN: Final = (datetime, Record)
+"""What a document holds in another form."""
 
 
 @lru_cache(maxsize=64)
 def _names(cls: type[Record]) -> frozenset[str]:
-    return frozenset(name for _, name in _fields(cls))
+    return cls.hidden.union(name for _, name in _fields(cls))
 
 
 @lru_cache(maxsize=64)

@@ -101,14 +101,7 @@ class Messages:
             BatchError: Without `atomic_batch`: some could not be written.
             OutcomeUnknownError: The connection broke after sending; saving again is safe.
         """
-        stamp_ms = self._place.clock.stamp_ms()
-        drafts: dict[str, _Draft] = {}
-        order: list[str] = []
-        for position, message in enumerate(messages):
-            draft = self._draft(message, position, stamp_ms)
-            drafts.pop(draft.id, None)  # Said twice: the last counts, at its place.
-            drafts[draft.id] = draft
-            order.append(draft.id)
+        drafts, order = self._drafts(messages)
         if not drafts:
             return []
         threads = list(dict.fromkeys(str(d.document["threadId"]) for d in drafts.values()))
@@ -119,34 +112,38 @@ class Messages:
             for thread_id in threads:
                 _require(known, thread_id)
             for item_id, draft in drafts.items():
-                key = (MESSAGES, item_id)
-                change = draft.change(known[key])
+                change = draft.change(known.get((MESSAGES, item_id)))
                 changes.append(change)
                 if change.old is not None:
                     left[str(change.old.document.get("threadId"))] = None
             return [*changes, *self._bumps.planned(known, threads)]
 
-        keys = [(MESSAGES, item_id) for item_id in drafts]
-        written = await self._place.change([*keys, *((THREADS, each) for each in threads)], plan)
+        # An id of our own is nobody's yet. That a thread is gone, its bump tells.
+        named = [(MESSAGES, item_id) for item_id, draft in drafts.items() if draft.named]
+        own = [(MESSAGES, item_id) for item_id, draft in drafts.items() if not draft.named]
+        kept = [(THREADS, thread_id) for thread_id in threads]
+        guess = not named and self._bumps.are_with_batches and self._place.remembers(kept)
+        written = await self._place.change([*named, *kept], plan, absent=own, guess=guess)
         await self._bumps.landed(threads)
         await self._bumps.touch([each for each in left if each not in threads])
         return [_message(written[MESSAGES, item_id]) for item_id in order]
 
-    def _draft(self, message: Message, position: int, stamp_ms: int) -> _Draft:
-        for name, value in (("threadId", message.thread_id), ("resourceId", message.resource_id)):
-            if not value.strip():
-                error = InvalidArgumentError(f"message {position} has no {name}; nothing was saved")
-                error.index = position
-                raise error
-        document = message.to_document()
-        document["id"] = message.id or self._place.clock.new_id()
+    def _drafts(self, messages: Iterable[Message]) -> tuple[dict[str, _Draft], list[str]]:
+        """Messages on their way in, by id, and the ids in the order given."""
         clock = self._place.clock
-        return _Draft(
-            id=str(document["id"]),
-            document=document,
-            now=format_timestamp(stamp_ms),
-            number=f"{stamp_ms:013}{position:06}{int(clock.jitter() * 9999):04}",
-        )
+        stamp_ms, lot = clock.stamp_ms(), int(clock.jitter() * 9999)
+        now = format_timestamp(stamp_ms)
+        drafts: dict[str, _Draft] = {}
+        order: list[str] = []
+        for position, message in enumerate(messages):
+            _check(message, position)
+            document = message.to_document()
+            document["id"] = item_id = message.id or clock.new_id()
+            drafts.pop(item_id, None)  # Said twice: the last counts, at its place.
+            number = f"{stamp_ms:013}{position:06}{lot:04}"
+            drafts[item_id] = _Draft(item_id, document, now, number, bool(message.id))
+            order.append(item_id)
+        return drafts, order
 
     async def update(self, changes: Mapping[str, Mapping[str, Any]]) -> list[Message]:
         """Change some fields of messages.
@@ -347,13 +344,14 @@ class Messages:
         return each(self._place, Message, question, on_corrupt)
 
 
-class _Draft(msgspec.Struct, kw_only=True):
+class _Draft(msgspec.Struct):
     """A message on its way in."""
 
     id: str
     document: JsonObject
     now: str
     number: str
+    named: bool
 
     def change(self, old: Item | None) -> Change:
         """What saving it does: who was there keeps the time and, in the same thread, the place."""
@@ -392,6 +390,14 @@ def _changed(old: Item, fields: Mapping[str, Any], now: str, number: str) -> Jso
         new["position"] = f"{before.get('createdAt')}-{number}"
     Message.from_document(new)
     return new
+
+
+def _check(message: Message, position: int) -> None:
+    for name, value in (("threadId", message.thread_id), ("resourceId", message.resource_id)):
+        if not value.strip():
+            error = InvalidArgumentError(f"message {position} has no {name}; nothing was saved")
+            error.index = position
+            raise error
 
 
 def _require(known: Known, thread_id: str) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar, cast
 
 import msgspec
 
 from storage_providers.agents._content import MessageContent
-from storage_providers.agents._wire import Record
+from storage_providers.agents._wire import EXTRA, Record
 from storage_providers.errors import StorageError
 
 __all__ = [
@@ -84,8 +84,17 @@ class Message(Record, kw_only=True):
 
     @classmethod
     def prepared(cls, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        content = document.get("content", "")
-        return {**document, "content": MessageContent.of(content)}
+        if isinstance(document.get("content"), dict) and EXTRA not in document["content"]:
+            return document  # It is converted with the message.
+        return {**document, "content": MessageContent.of(document.get("content", ""))}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        message = super().from_document(document)
+        content = document.get("content")
+        if isinstance(content, dict):
+            message.content.extra = MessageContent.unknown(cast("dict[str, Any]", content))
+        return message
 
     @classmethod
     def of(

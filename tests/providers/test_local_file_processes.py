@@ -340,6 +340,37 @@ class FailingWriter(FileWriter):
         super()._sync_folder(folder)
 
 
+class OneFailingWriter(FileWriter):
+    """Stands for a medium that can't keep files of one byte, and that waits for company."""
+
+    def __init__(self, temp_folder: str, together: int) -> None:
+        super().__init__(temp_folder)
+        self._company = threading.Barrier(together, timeout=30)
+
+    def _sync(self, file: int) -> None:
+        self._company.wait()
+        if os.fstat(file).st_size == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super()._sync(file)
+
+
+def test_files_of_a_batch_are_forced_at_the_same_time(tmp_path: Path) -> None:
+    """All at once, and the one that fails fails alone: the old file stays, the others are new."""
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    writer = OneFailingWriter(str(temp), 5)
+    (tmp_path / "2").write_bytes(b"old")
+    data = [b"1" if number == 2 else b"new" for number in range(5)]
+    changes = [FileChange(str(tmp_path / str(n)), each) for n, each in enumerate(data)]
+    writer.apply(changes)
+    writer.close()
+    assert [change.error is not None for change in changes] == [n == 2 for n in range(5)]
+    assert [(tmp_path / str(n)).read_bytes() for n in range(5)] == [
+        b"old" if n == 2 else b"new" for n in range(5)
+    ]
+    assert not list(temp.iterdir())
+
+
 @pytest.mark.parametrize(
     ("step", "number", "expected"),
     [

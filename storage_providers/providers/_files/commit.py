@@ -193,6 +193,7 @@ class Committer:
 
     def close(self) -> None:
         """Close the index."""
+        self._writer.close()
         self._index.close()
 
     # --- writes --------------------------------------------------------------------------------

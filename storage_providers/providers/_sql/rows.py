@@ -53,9 +53,13 @@ class MissingSideTableError(Exception):
 
 def are_documents(bodies: list[bytes]) -> bool:
     """Whether all of these are as `is_document` asks; much faster than one by one."""
-    if max(map(len, bodies), default=0) > _SHALLOW_BYTES:
-        return all(map(is_document, bodies))
     joined = b"[" + b",".join(bodies) + b"]"
+    # While all together have so few brackets, none is nested too deep.
+    if (
+        max(map(len, bodies), default=0) > _SHALLOW_BYTES
+        and joined.count(b"[") + joined.count(b"{") > MAX_DEPTH
+    ):
+        return all(map(is_document, bodies))
     try:
         if not joined.isascii():
             joined.decode()
