@@ -162,7 +162,7 @@ class DualWriteProvider(Provider):
     @property
     def sides(self) -> dict[str, Provider]:
         """Both, by what they are called."""
-        return {**self._sides}
+        return {"source": self.source, "target": self.target}
 
     @property
     def lease_seconds(self) -> float:
