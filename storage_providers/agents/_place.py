@@ -192,6 +192,10 @@ class Place:
         async with self.turn:
             return await self._change(keys, plan, absent, guess=guess)
 
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Make changes that hang on nothing that would have to be read; otherwise as `change`."""
+        await self.change([], lambda _: changes)
+
     async def _change(
         self, keys: Sequence[Key], plan: Plan, absent: Sequence[Key], *, guess: bool
     ) -> dict[Key, Item | None]:

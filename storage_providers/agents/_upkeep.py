@@ -151,7 +151,7 @@ async def delete_all(
     deleted = 0
     async for found, _ in batches(items, AT_ONCE):
         changes = [Change(key=(table, item.id), old=item, new=None) for item in found]
-        await place.change([], lambda _, changes=changes: changes)  # type: ignore[misc]
+        await place.apply(changes)
         deleted += len(changes)
         if on_progress is not None and changes:
             on_progress(deleted)

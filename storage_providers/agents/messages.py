@@ -215,7 +215,7 @@ class Messages:
         touched = dict.fromkeys(
             str(change.old.document.get("threadId")) for change in changes if change.old is not None
         )
-        await self._place.change([], lambda _: changes)
+        await self._place.apply(changes)
         await self._bumps.touch(touched)
 
     # --- reading -------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ class Scores:
             Change(key=key, old=old if isinstance(old, Item) else None, new=None)
             for key, old in zip(keys, found, strict=True)
         ]
-        await self._place.change([], lambda _: changes)
+        await self._place.apply(changes)
 
     async def list(
         self,

@@ -244,7 +244,7 @@ class Threads:
         question = msgspec.structs.replace(_messages(*thread_ids), ids_only=True)
         async for found, is_last in batches(iterate(self._place, question)):
             changes = [removal(MESSAGES, each) for each in found] + (last if is_last else [])
-            await self._place.change([], lambda _, changes=changes: changes)  # type: ignore[misc]
+            await self._place.apply(changes)
             yield len(found)
         for thread_id in thread_ids:
             self._bumps.forget(thread_id)
@@ -329,7 +329,7 @@ class Threads:
             new_id = self._place.clock.new_id()
             new = {**item.document, **fields, "id": new_id}
             changes.append(Change(key=(MESSAGES, new_id), old=None, new=new))
-        await self._place.change([], lambda _: changes)
+        await self._place.apply(changes)
 
     async def _change(self, keys: Sequence[Key], fields: JsonObject) -> None:
         def plan(known: Known) -> builtins.list[Change]:

@@ -337,7 +337,7 @@ class Traces:
             question = msgspec.structs.replace(_spans_of(*some), ids_only=True)
             async for found, _ in batches(iterate(self._place, question)):
                 changes = [removal(SPANS, each) for each in found]
-                await self._place.change([], lambda _, changes=changes: changes)  # type: ignore[misc]
+                await self._place.apply(changes)
                 deleted += len(changes)
         return deleted
 

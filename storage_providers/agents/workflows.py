@@ -258,7 +258,7 @@ class Workflows:
         key = self._key(workflow_name, run_id)
         found = (await self._place.read([key]))[0] if self._place.keeps_orders else None
         old = found if isinstance(found, Item) else None
-        await self._place.change([], lambda _: [Change(key=key, old=old, new=None)])
+        await self._place.apply([Change(key=key, old=old, new=None)])
 
     # --- helpers -------------------------------------------------------------------------------
 

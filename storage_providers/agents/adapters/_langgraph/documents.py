@@ -163,7 +163,6 @@ def written(
     """
     place, checkpoint_id = where
     writes, task_id, task_path = task
-    item_id = place.writes(checkpoint_id, segment(task_id))
 
     def packed(index: int, channel: str, value: object) -> JsonObject:
         owner = place.writes(checkpoint_id, f"~w{segment(task_id)}.{index}")
@@ -172,7 +171,7 @@ def written(
 
     def document(suffix: str, content: list[JsonObject]) -> JsonObject:
         return {
-            "id": item_id + suffix,
+            "id": place.writes(checkpoint_id, segment(task_id)) + suffix,
             "threadId": place.thread_id,
             "checkpointId": checkpoint_id,
             "taskId": task_id,
@@ -191,8 +190,8 @@ def written(
         index = WRITES_IDX_MAP.get(channel)
         if index is not None:
             packer.next_document()
-            entry = document(str(index), [packed(index, channel, value)])
-            special[index] = Put(collections.writes, entry)
+            content = [packed(index, channel, value)]
+            special[index] = Put(collections.writes, document(str(index), content))
     first = Put(collections.writes, document("", regular), IF_ABSENT) if regular else None
     return Writing(packer.parts, first, list(special.values()))
 
