@@ -1,15 +1,20 @@
-"""Names the machine and the versions of a run, and nothing that identifies their owner."""
+"""Names the machine and the versions of a run, and nothing that identifies their owner.
+
+Beside that, how much memory a process took.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import sqlite3
+import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["machine", "versions"]
+__all__ = ["machine", "peak_megabytes", "versions"]
 
 
 def machine(folder: Path) -> dict[str, str | int | float]:
@@ -65,3 +70,18 @@ def _filesystem(folder: Path) -> str:
     target = folder.resolve()
     inside = [mount for mount in mounts if target.is_relative_to(mount[1])]
     return max(inside, key=lambda mount: len(mount[1]))[2] if inside else "unknown"
+
+
+def peak_megabytes() -> float:
+    """The most memory this process ever held, MB."""
+    try:
+        # ru_maxrss would include what the parent held when it started this process.
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    except OSError:
+        found = None
+    if found is not None:
+        return int(found[1]) / 1024
+    import resource  # Not on Windows.
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

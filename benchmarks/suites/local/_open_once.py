@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import resource
 import sys
-from pathlib import Path
 
+from benchmarks._machine import peak_megabytes
 from benchmarks.suites.local._documents import due_days
 from storage_providers import LocalFileProvider
 
@@ -19,19 +17,6 @@ async def open_once(folder: str) -> None:
             "todos", where={"due": {"$gte": due_days(5)}}, order_by="due", limit=100
         )
         assert page.items
-
-
-def peak_megabytes() -> float:
-    """The most memory this process ever held, MB."""
-    try:
-        # ru_maxrss would include what the parent held when it started this process.
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    except OSError:
-        found = None
-    if found is not None:
-        return int(found[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":

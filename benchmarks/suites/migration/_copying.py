@@ -113,4 +113,4 @@ async def _peak(folder: Path, count: int) -> float:
     done = await asyncio.to_thread(
         subprocess.run, [*program, "move"], check=True, capture_output=True, text=True
     )
-    return int(done.stdout) / 1024
+    return float(done.stdout)

@@ -6,10 +6,10 @@ python -m benchmarks.suites.migration._moving FOLDER COUNT fill|move
 from __future__ import annotations
 
 import asyncio
-import resource
 import sys
 from pathlib import Path
 
+from benchmarks._machine import peak_megabytes
 from storage_providers import Provider, SQLiteProvider
 from storage_providers.transfer._migration.copying import MAX_PAGE
 from storage_providers.transfer.migration import Migration
@@ -41,4 +41,4 @@ async def move(folder: Path, count: int, what: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(move(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(peak_megabytes())
