@@ -90,9 +90,8 @@ class Bumps:
             if self._apart or self._is_recent(thread_id):
                 self._waiting[thread_id] = stamp
                 continue
-            patch = {"updatedAt": stamp}
-            new = patched(old, patch)
-            changes.append(Change(key=key, old=old, new=new, patch=patch))
+            new = patched(old, {"updatedAt": stamp})
+            changes.append(Change(key=key, old=old, new=new))
         return changes
 
     async def landed(self, thread_ids: Iterable[str]) -> None:
@@ -177,8 +176,8 @@ class Bumps:
                     stamps[key[1]] = before or "~"
                     continue
                 stamps[key[1]] = self.next(key[1], old.document.get("updatedAt"))
-                patch = {"updatedAt": stamps[key[1]]}
-                changes.append(Change(key=key, old=old, new=patched(old, patch), patch=patch))
+                new = patched(old, {"updatedAt": stamps[key[1]]})
+                changes.append(Change(key=key, old=old, new=new))
             return changes
 
         await self._place.change(keys, plan)

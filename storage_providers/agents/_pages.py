@@ -120,6 +120,9 @@ def record_of(model: type[R], item: Item) -> R:
         InvalidDocumentError: It does not fit.
         CorruptItemError: It can't be read.
     """
+    record = model.from_body(item.body)
+    if record is not None:
+        return record
     try:
         return model.from_document(item.document)
     except InvalidDocumentError as error:

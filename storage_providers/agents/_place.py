@@ -23,14 +23,12 @@ from storage_providers.errors import (
 from storage_providers.protocol import (
     ANY,
     IF_ABSENT,
-    IF_PRESENT,
     Address,
     Capabilities,
     CollectionSpec,
     Delete,
     IfVersion,
     Item,
-    Patch,
     Put,
     StorageProvider,
     Write,
@@ -58,14 +56,12 @@ class Change(msgspec.Struct, kw_only=True):
         key: Its table and id.
         old: What was there.
         new: What is to be there; `None`: nothing.
-        patch: The fields of `new` that differ, where only they are to be written.
         guarded: Whether it must still be as it was. Where orders are kept apart it must anyway.
     """
 
     key: Key
     old: Item | None
     new: JsonObject | None
-    patch: JsonObject | None = None
     guarded: bool = True
 
 
@@ -215,14 +211,15 @@ class Place:
             known = await self._known([*keys, *absent])
 
     async def _commit(self, changes: Sequence[Change]) -> dict[Key, Item | None]:
-        writes = [self._write(change) for change in changes]
+        able = self.capabilities
+        writes = [self._write(change, able) for change in changes]
         before, gone = self._entries(changes)
         deletes = any(isinstance(write, Delete) for write in writes)
         after = gone if deletes else self._expired(gone)
         if not writes:
             return {}
         try:
-            if self.capabilities.atomic_batch or not self.capabilities.conditional_write:
+            if able.atomic_batch or not able.conditional_write:
                 # Without conditions nobody who comes second is kept out, so nothing is gained by
                 # waiting for the entries: saving again puts them all again.
                 items = await self.provider.write([*before, *writes, *after])
@@ -237,23 +234,20 @@ class Place:
             for change in changes:
                 self._forget(change.key)
             raise
-        results = dict(zip((change.key for change in changes), items, strict=True))
+        results = dict(zip([change.key for change in changes], items, strict=True))
         for key, item in results.items():
-            self._remember(key, item)
+            # A message is hardly ever saved again, and would push out its thread.
+            if key[0] is not MESSAGES:
+                self._remember(key, item)
         return results
 
-    def _write(self, change: Change) -> Write:
-        table, item_id = change.key
-        conditional = self.capabilities.conditional_write
-        guarded = conditional and (change.guarded or self.keeps_orders)
+    def _write(self, change: Change, able: Capabilities) -> Write:
+        (table, item_id), old = change.key, change.old
         if change.new is None:
             return Delete(table.collection, item_id)
-        if change.patch is not None and conditional and change.old is not None:
-            condition = IfVersion(change.old.version) if guarded else IF_PRESENT
-            return Patch(table.collection, item_id, change.patch, condition)
-        if not guarded:
+        if not able.conditional_write or not (change.guarded or self.keeps_orders):
             return Put(table.collection, change.new, ANY)
-        there = IF_ABSENT if change.old is None else IfVersion(change.old.version)
+        there = IF_ABSENT if old is None else IfVersion(old.version)
         return Put(table.collection, change.new, there)
 
     def _entries(self, changes: Sequence[Change]) -> tuple[Sequence[Put], Sequence[Delete]]:
@@ -303,9 +297,7 @@ class Place:
 
     def _remember(self, key: Key, item: Item | None) -> None:
         self._forget(key)
-        # A message is hardly ever saved again, and would push out its thread.
-        kept = key[0] is not MESSAGES
-        if kept and item is not None and len(item.body) <= REMEMBERED_BYTES:
+        if item is not None and len(item.body) <= REMEMBERED_BYTES:
             self._remembered[key[0].name, key[1]] = item
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)

@@ -78,8 +78,8 @@ class Order(msgspec.Struct, frozen=True):
         return Index.of(self.sort) if self.field is None else Index.of(self.field, self.sort)
 
 
-class Table(msgspec.Struct, frozen=True):
-    """A collection of the store.
+class Table(msgspec.Struct, frozen=True, eq=False):
+    """A collection of the store. There is one of each: they are told apart as objects are.
 
     Attributes:
         name: Its name.

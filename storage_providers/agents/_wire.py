@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Self
+from operator import attrgetter
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import msgspec
 
@@ -19,6 +20,8 @@ __all__ = ["EXTRA", "Record", "epoch_ms", "iso", "moment"]
 EXTRA: Final = "extra"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+
+R = TypeVar("R", bound="Record")
 
 
 class Record(msgspec.Struct, kw_only=True, rename="camel"):
@@ -55,6 +58,20 @@ class Record(msgspec.Struct, kw_only=True, rename="camel"):
         return record
 
     @classmethod
+    def from_body(cls, body: bytes) -> Self | None:
+        """Read a document straight from its JSON, which takes a third of the time.
+
+        Returns:
+            The record; `None` if it holds what the model does not know, or does not fit.
+        """
+        names, decode = _decoders(cls)
+        try:
+            names(body)
+            return decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+
+    @classmethod
     def unknown(cls, document: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of a document that the model does not know."""
         known = _names(cls)
@@ -70,28 +87,53 @@ class Record(msgspec.Struct, kw_only=True, rename="camel"):
     def to_document(self) -> JsonObject:
         """The document, camelCase; what is `None` is left out."""
         document = dict(self.extra)
-        for name, field in _fields(type(self)):
-            value = getattr(self, name)
-            if isinstance(value, _OWN):
-                document[field] = iso(value) if isinstance(value, datetime) else value.to_document()
-            elif value is not None:
+        fields, values = _fields(type(self))
+        for field, value in zip(fields, values(self), strict=True):
+            kind = type(value)
+            if kind in _PLAIN:
                 document[field] = value
+            elif isinstance(value, datetime):
+                document[field] = iso(value)
+            elif value is not None:
+                document[field] = value.to_document() if isinstance(value, Record) else value
         return document
 
 
-_OWN: Final = (datetime, Record)
-"""What a document holds in another form."""
+_PLAIN: Final = frozenset({str, dict, list, int, float, bool})
+"""What a document holds as it is: most of it, so it is told apart before all else."""
 
 
 @lru_cache(maxsize=64)
 def _names(cls: type[Record]) -> frozenset[str]:
-    return cls.hidden.union(name for _, name in _fields(cls))
+    return cls.hidden.union(_fields(cls)[0])
 
 
 @lru_cache(maxsize=64)
-def _fields(cls: type[Record]) -> tuple[tuple[str, str], ...]:
+def _fields(cls: type[Record]) -> tuple[tuple[str, ...], Callable[[Record], tuple[Any, ...]]]:
+    """The fields of its documents, and what gives their values."""
     pairs = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
-    return tuple((name, field) for name, field in pairs if name != EXTRA)
+    known = [(name, field) for name, field in pairs if name != EXTRA]
+    return tuple(field for _, field in known), attrgetter(*(name for name, _ in known))
+
+
+@lru_cache(maxsize=64)
+def _decoders(cls: type[R]) -> tuple[Callable[[bytes], object], Callable[[bytes], R]]:
+    """What refuses the names that a model does not know, and what makes the record."""
+    return msgspec.json.Decoder(_named(cls)).decode, msgspec.json.Decoder(cls).decode
+
+
+def _named(cls: type[Record]) -> type[msgspec.Struct]:
+    """A struct of the same names, with records inside it, that looks at nothing else."""
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(cls)}
+    fields: list[tuple[str, Any, Any]] = []
+    for name in sorted(_names(cls)):
+        inner = types.get(name)
+        is_record = isinstance(inner, type) and issubclass(inner, Record)
+        kind = _named(inner) if is_record else msgspec.Raw
+        fields.append((name, kind, msgspec.field(default=None)))
+    return msgspec.defstruct(
+        f"{cls.__name__}Names", fields, forbid_unknown_fields=True, gc=False, kw_only=True
+    )
 
 
 # --- times -------------------------------------------------------------------------------------

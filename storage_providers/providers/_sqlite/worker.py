@@ -221,6 +221,8 @@ class WritingWorker(Worker):
 
     session: Session | None = None
 
+    _in_savepoints = False
+
     after_round: Callable[[], None] | None = None
     """Called on the thread after the answers of a round are on their way."""
 
@@ -239,12 +241,13 @@ class WritingWorker(Worker):
             answers += map(self._answer, together) if alone else self._commit(together)
         return answers
 
-    def _commit(self, jobs: list[Job]) -> list[Answer]:
+    def _commit(self, jobs: list[Job], *, in_savepoints: bool = False) -> list[Answer]:
         try:
             self.connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             return self._all_failed(jobs, error)
         answers: list[Answer] = []
+        self._in_savepoints = in_savepoints
         for is_put, run in itertools.groupby(jobs, self._is_plain_put):
             together = list(run)
             if is_put and len(together) >= FEW_PUTS:
@@ -255,6 +258,10 @@ class WritingWorker(Worker):
                 # Some failures (a full disk) make SQLite undo the whole transaction, and with it
                 # what the others wrote.
                 return self._one_by_one(jobs) if len(jobs) > 1 else answers
+        if not in_savepoints and any(map(self._left_parts, jobs, answers)):
+            # Most rounds go well, so only now each batch pays for being undone by itself.
+            self.connection.execute("ROLLBACK")
+            return self._commit(jobs, in_savepoints=True)
         try:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -267,7 +274,13 @@ class WritingWorker(Worker):
 
     def write(self, job: WriteJob) -> list[Item | None]:
         """The job that applies a batch of writes."""
-        return cast(Session, self.session).write(*job)
+        session = cast(Session, self.session)
+        alone = self._in_savepoints or len(job[0]) == 1
+        return session.write(*job) if alone else session.apply(*job)
+
+    def _left_parts(self, job: Job, answer: Answer) -> bool:
+        """Whether a job failed and what it did before that is still there."""
+        return answer[2] is not None and job[1] == self.write and len(job[2][0]) > 1
 
     def _is_plain_put(self, job: Job) -> bool:
         if job[1] != self.write:
