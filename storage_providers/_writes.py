@@ -105,7 +105,7 @@ class Put:
         self.payload = payload
         try:
             self.body = encode_object(document)
-            self.expires_at_ms = expiry_of(document)
+            self.expires_at_ms = expiry_of(document) if "expiresAt" in document else None
         except InvalidDocumentError as error:
             error.collection, error.item_id = collection, item_id
             raise

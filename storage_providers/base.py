@@ -212,7 +212,8 @@ class Provider(FriendlyFace):
         """
         self._check_open("write")
         try:
-            capabilities, limits = self.capabilities, dict[str, int | None]()
+            capabilities = self.capabilities
+            limits: dict[str, int | None] = {}
             for write in batch:
                 name = write.collection
                 if name not in limits:

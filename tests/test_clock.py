@@ -105,6 +105,29 @@ def test_ids_sort_as_made(randomness: bytes) -> None:
     assert all(uuid.UUID(each).version == 7 for each in made)
 
 
+@pytest.mark.parametrize("randomness", [b"\x00", b"\xff"])
+def test_many_ids_at_once(randomness: bytes) -> None:
+    """They are as those made one by one, with which they stay in order."""
+    clock = Clock(source=lambda: 1000.0, randomness=lambda count: randomness * count)
+    made = [clock.new_id(), *clock.new_ids(10_000), clock.new_id(), *clock.new_ids(0)]
+    assert made == sorted(set(made))
+    assert len(made) == 10_002
+    parsed = [uuid.UUID(each) for each in made]
+    assert {(each.version, each.variant) for each in parsed} == {(7, uuid.RFC_4122)}
+
+
+def test_random_bits_of_an_id() -> None:
+    """All 62 behind the counter come from the randomness, each from a bit of its own."""
+
+    def bits(randomness: bytes) -> int:
+        clock = Clock(source=lambda: 1.0, randomness=lambda _: randomness)
+        return uuid.UUID(clock.new_id()).int & (1 << 62) - 1
+
+    assert bits(b"\x00" * 10) == 0
+    assert bits(b"\xff" * 10) == (1 << 62) - 1
+    assert {bits((1 << n).to_bytes(10)) for n in range(62)} == {1 << n for n in range(62)}
+
+
 def test_ids_of_the_system_differ() -> None:
     """Real randomness, real time."""
     assert len({SYSTEM_CLOCK.new_id() for _ in range(5000)}) == 5000

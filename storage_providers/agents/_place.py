@@ -214,7 +214,7 @@ class Place:
         able = self.capabilities
         writes = [self._write(change, able) for change in changes]
         before, gone = self._entries(changes)
-        deletes = any(isinstance(write, Delete) for write in writes)
+        deletes = any(change.new is None for change in changes)
         after = gone if deletes else self._expired(gone)
         if not writes:
             return {}
@@ -245,7 +245,9 @@ class Place:
         (table, item_id), old = change.key, change.old
         if change.new is None:
             return Delete(table.collection, item_id)
-        if not able.conditional_write or not (change.guarded or self.keeps_orders):
+        # Where orders are kept apart, their entries hang on what was there.
+        is_guarded = change.guarded or not able.native_query
+        if not (is_guarded and able.conditional_write):
             return Put(table.collection, change.new, ANY)
         there = IF_ABSENT if old is None else IfVersion(old.version)
         return Put(table.collection, change.new, there)

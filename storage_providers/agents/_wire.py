@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, ClassVar, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, Self
 
 import msgspec
 
@@ -20,8 +20,6 @@ __all__ = ["EXTRA", "Record", "epoch_ms", "iso", "moment"]
 EXTRA: Final = "extra"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-
-R = TypeVar("R", bound="Record")
 
 
 class Record(msgspec.Struct, kw_only=True, rename="camel"):
@@ -67,9 +65,10 @@ class Record(msgspec.Struct, kw_only=True, rename="camel"):
         names, decode = _decoders(cls)
         try:
             names(body)
-            return decode(body)
+            record: Self = decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
+        return record
 
     @classmethod
     def unknown(cls, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,8 +88,7 @@ class Record(msgspec.Struct, kw_only=True, rename="camel"):
         document = dict(self.extra)
         fields, values = _fields(type(self))
         for field, value in zip(fields, values(self), strict=True):
-            kind = type(value)
-            if kind in _PLAIN:
+            if type(value) in _PLAIN:
                 document[field] = value
             elif isinstance(value, datetime):
                 document[field] = iso(value)
@@ -117,7 +115,7 @@ def _fields(cls: type[Record]) -> tuple[tuple[str, ...], Callable[[Record], tupl
 
 
 @lru_cache(maxsize=64)
-def _decoders(cls: type[R]) -> tuple[Callable[[bytes], object], Callable[[bytes], R]]:
+def _decoders(cls: type[Record]) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]]:
     """What refuses the names that a model does not know, and what makes the record."""
     return msgspec.json.Decoder(_named(cls)).decode, msgspec.json.Decoder(cls).decode
 
@@ -128,8 +126,9 @@ def _named(cls: type[Record]) -> type[msgspec.Struct]:
     fields: list[tuple[str, Any, Any]] = []
     for name in sorted(_names(cls)):
         inner = types.get(name)
-        is_record = isinstance(inner, type) and issubclass(inner, Record)
-        kind = _named(inner) if is_record else msgspec.Raw
+        kind: Any = msgspec.Raw
+        if isinstance(inner, type) and issubclass(inner, Record):
+            kind = _named(inner)
         fields.append((name, kind, msgspec.field(default=None)))
     return msgspec.defstruct(
         f"{cls.__name__}Names", fields, forbid_unknown_fields=True, gc=False, kw_only=True

@@ -112,7 +112,7 @@ class Messages:
             for thread_id in threads:
                 _require(known, thread_id)
             for item_id, draft in drafts.items():
-                change = draft.change(known.get((MESSAGES, item_id)))
+                change = draft.change(item_id, known.get((MESSAGES, item_id)))
                 changes.append(change)
                 if change.old is not None:
                     left[str(change.old.document.get("threadId"))] = None
@@ -130,18 +130,20 @@ class Messages:
 
     def _drafts(self, messages: Iterable[Message]) -> tuple[dict[str, _Draft], list[str]]:
         """Messages on their way in, by id, and the ids in the order given."""
-        clock = self._place.clock
+        clock, given = self._place.clock, list(messages)
         stamp_ms, lot = clock.stamp_ms(), int(clock.jitter() * 9999)
         now = format_timestamp(stamp_ms)
+        own = iter(clock.new_ids(sum(not message.id for message in given)))
         drafts: dict[str, _Draft] = {}
         order: list[str] = []
-        for position, message in enumerate(messages):
+        for position, message in enumerate(given):
             _check(message, position)
-            document = message.to_document()
-            document["id"] = item_id = message.id or clock.new_id()
+            document = {"createdAt": now, **message.to_document(), "updatedAt": now}
+            document["id"] = item_id = message.id or next(own)
             drafts.pop(item_id, None)  # Said twice: the last counts, at its place.
             number = f"{stamp_ms:013}{position:06}{lot:04}"
-            drafts[item_id] = _Draft(item_id, document, now, number, bool(message.id))
+            document["position"] = f"{document['createdAt']}-{number}"
+            drafts[item_id] = _Draft(document, number, bool(message.id))
             order.append(item_id)
         return drafts, order
 
@@ -345,26 +347,23 @@ class Messages:
 
 
 class _Draft(msgspec.Struct):
-    """A message on its way in."""
+    """A message on its way in, as it is stored if it is new."""
 
-    id: str
     document: JsonObject
-    now: str
     number: str
     named: bool
 
-    def change(self, old: Item | None) -> Change:
+    def change(self, item_id: str, old: Item | None) -> Change:
         """What saving it does: who was there keeps the time and, in the same thread, the place."""
-        before: JsonObject = {} if old is None else old.document
-        new = {"createdAt": self.now, **self.document, "updatedAt": self.now}
-        if "createdAt" in before:
-            new["createdAt"] = before["createdAt"]
-        if before.get("threadId") == new["threadId"] and "position" in before:
-            new["position"] = before["position"]
-        else:
+        new = self.document
+        if old is not None:
+            before = old.document
+            new = {**new, "createdAt": before.get("createdAt", new["createdAt"])}
             new["position"] = f"{new['createdAt']}-{self.number}"
+            if before.get("threadId") == new["threadId"]:
+                new["position"] = before.get("position", new["position"])
         # Whoever else saves the same at this moment says the same or is later: both may.
-        return Change(key=(MESSAGES, self.id), old=old, new=new, guarded=False)
+        return Change(key=(MESSAGES, item_id), old=old, new=new, guarded=False)
 
 
 def _changed(old: Item, fields: Mapping[str, Any], now: str, number: str) -> JsonObject:
