@@ -88,17 +88,19 @@ class Record(msgspec.Struct, kw_only=True, rename="camel"):
         document = dict(self.extra)
         fields, values = _fields(type(self))
         for field, value in zip(fields, values(self), strict=True):
+            if value is None:
+                continue
             if type(value) in _PLAIN:
                 document[field] = value
             elif isinstance(value, datetime):
                 document[field] = iso(value)
-            elif value is not None:
+            else:
                 document[field] = value.to_document() if isinstance(value, Record) else value
         return document
 
 
 _PLAIN: Final = frozenset({str, dict, list, int, float, bool})
-"""What a document holds as it is: most of it, so it is told apart before all else."""
+"""What a document holds as it is: most of it, so it is told apart first."""
 
 
 @lru_cache(maxsize=64)
