@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from storage_providers._json import MAX_DEPTH, decode_object
+from storage_providers._json import decode_object
 
 __all__ = [
     "BrokenRowsError",
@@ -23,8 +23,12 @@ class _AnyObject(msgspec.Struct):
 _check_object = msgspec.json.Decoder(_AnyObject).decode
 _check_objects = msgspec.json.Decoder(list[_AnyObject]).decode
 
-_SHALLOW_BYTES: Final = 2 * MAX_DEPTH
-"""Shorter JSON can't be nested too deep: every level takes two brackets."""
+_SURE_DEPTH: Final = 400
+"""JSON nested no deeper can be decoded: Python goes 1,000 levels deep, of which the thread that
+reads takes a few itself."""
+
+_SHALLOW_BYTES: Final = 2 * _SURE_DEPTH
+"""Shorter JSON can't be nested deeper than that: every level takes two brackets."""
 
 
 class BrokenRowsError(Exception):
@@ -40,29 +44,29 @@ def is_document(body: bytes | None) -> bool:
         # What is passed over is not looked at closely: not its text, not its depth.
         if not body.isascii():
             body.decode()
-        if len(body) > _SHALLOW_BYTES and body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        if _may_be_too_deep(body):
             decode_object(body)
     except (ValueError, RecursionError):
         return False
     return True
 
 
-class MissingSideTableError(Exception):
-    """A side table is gone: another process dropped the declaration that asked for it."""
-
-
 def are_documents(bodies: list[bytes]) -> bool:
     """Whether all of these are as `is_document` asks; much faster than one by one."""
     joined = b"[" + b",".join(bodies) + b"]"
-    # While all together have so few brackets, none is nested too deep.
-    if (
-        max(map(len, bodies), default=0) > _SHALLOW_BYTES
-        and joined.count(b"[") + joined.count(b"{") > MAX_DEPTH
-    ):
-        return all(map(is_document, bodies))
     try:
         if not joined.isascii():
             joined.decode()
-        return len(_check_objects(joined)) == len(bodies)
+        if len(_check_objects(joined)) != len(bodies):
+            return False
     except (ValueError, RecursionError):
         return False
+    return all(is_document(body) for body in bodies if _may_be_too_deep(body))
+
+
+def _may_be_too_deep(body: bytes) -> bool:
+    return len(body) > _SHALLOW_BYTES and body.count(b"[") + body.count(b"{") > _SURE_DEPTH
+
+
+class MissingSideTableError(Exception):
+    """A side table is gone: another process dropped the declaration that asked for it."""
