@@ -90,7 +90,7 @@ async def ask(place: Place, question: Question) -> Answer:
         InvalidArgumentError: Its `where` is malformed.
         TransportError: The provider could not be reached.
     """
-    await place.declare(question.table)
+    await place.declare(question.table, question.order)
     if not place.keeps_orders:
         return await _queried(place, question)
     if question.where or question.low or question.high or len(question.lists) > 1:
@@ -103,7 +103,7 @@ async def iterate(place: Place, question: Question) -> AsyncIterator[Item | Stor
 
     Oldest first, where orders are kept apart, the ids of the whole list are held.
     """
-    await place.declare(question.table)
+    await place.declare(question.table, question.order)
     if place.keeps_orders:
         matches = compile_where(node) if (node := parse_where(question.where)) else None
         entries = _chosen(place, question)

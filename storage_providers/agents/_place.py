@@ -12,7 +12,7 @@ import msgspec
 
 from storage_providers._clock import SYSTEM_CLOCK, Clock, format_timestamp, parse_timestamp
 from storage_providers._json import JsonObject, merge_patch
-from storage_providers.agents._tables import MESSAGES, Table
+from storage_providers.agents._tables import MESSAGES, Order, Table
 from storage_providers.errors import (
     BatchError,
     ConflictError,
@@ -114,18 +114,23 @@ class Place:
             return now
         return format_timestamp(parse_timestamp(after) + 1)
 
-    async def declare(self, *tables: Table) -> None:
-        """Declare the indexes of tables, once; what others declared beside them stays."""
-        if self.keeps_orders:
+    async def declare(self, table: Table, *orders: Order) -> None:
+        """Declare the indexes of a table, and of orders that are asked for; others' stay.
+
+        Whether a rare one is still declared is looked at each time: of two processes that declare
+        different ones at the same moment, one overwrites the other.
+        """
+        rare = [order for order in orders if order.rare]
+        if self.keeps_orders or (table.collection in self._declared and not rare):
             return
-        for table in tables:
-            if table.collection in self._declared or not table.orders:
-                continue
-            spec, there = table.spec, await self.provider.declared(table.collection)
-            if there is not None:
-                spec = _union(there, spec)
+        spec = await self.provider.declared(table.collection)
+        if spec is None:
+            spec = CollectionSpec(collection=table.collection)
+        missing = [index for index in table.indexes(*rare) if index not in spec.indexes]
+        if missing:
+            spec = msgspec.structs.replace(spec, indexes=(*spec.indexes, *missing))
             await self.provider.declare(spec)
-            self._declared.add(table.collection)
+        self._declared.add(table.collection)
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -184,7 +189,8 @@ class Place:
             BatchError: Without `atomic_batch`: some of several writes failed.
             StorageError: The provider failed.
         """
-        await self.declare(*dict.fromkeys(table for table, _ in (*keys, *absent)))
+        for table in dict.fromkeys(table for table, _ in (*keys, *absent)):
+            await self.declare(table)
         async with self.turn:
             return await self._change(keys, plan, absent, guess=guess)
 
@@ -327,11 +333,6 @@ def removal(table: Table, found: Item | StorageError) -> Change:
 def patched(old: Item, changes: JsonObject) -> JsonObject:
     """A document with some fields changed."""
     return merge_patch(old.document, changes)
-
-
-def _union(there: CollectionSpec, wanted: CollectionSpec) -> CollectionSpec:
-    indexes = tuple(dict.fromkeys((*there.indexes, *wanted.indexes)))
-    return msgspec.structs.replace(there, indexes=indexes)
 
 
 def _is_conflict(error: StorageError) -> bool:

@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from storage_providers._json import JsonObject
-from storage_providers.protocol import CollectionSpec, Index
+from storage_providers.protocol import Index
 
 __all__ = [
     "MESSAGES",
@@ -53,11 +53,14 @@ class Order(msgspec.Struct, frozen=True):
         name: Its name, with the table's in front: `messages.thread`.
         field: The field whose value names the list; `None`: one list of all.
         sort: The field it is sorted by: text, in which what differs are digits.
+        rare: Whether many never ask for it. Its index is declared when somebody does: each index
+            makes each write dearer, and D1 charges it as a row.
     """
 
     name: str
     field: str | None
     sort: str
+    rare: bool = False
 
     def list_of(self, value: str) -> str:
         """What the ids of the entries of one list begin with."""
@@ -71,6 +74,10 @@ class Order(msgspec.Struct, frozen=True):
         if not isinstance(value, str) or not isinstance(place, str):
             return None
         return f"{self.list_of(value)}{turned(place)}-{_short(document['id'])}"
+
+    def sorts_all_by(self, field: str) -> bool:
+        """Whether it is one list of all, by this field."""
+        return self.field is None and self.sort == field
 
     @property
     def index(self) -> Index:
@@ -110,11 +117,10 @@ class Table(msgspec.Struct, frozen=True, eq=False):
         """The collection where its orders are kept, if the provider can't be asked for them."""
         return f"{self.collection}_order"
 
-    @property
-    def spec(self) -> CollectionSpec:
-        """What is declared where the provider answers queries."""
-        indexes = tuple(dict.fromkeys(order.index for order in self.orders))
-        return CollectionSpec(collection=self.collection, indexes=indexes)
+    def indexes(self, *asked: Order) -> tuple[Index, ...]:
+        """Those of the orders that are not rare, and of these."""
+        orders = (order for order in self.orders if not order.rare or order in asked)
+        return tuple(dict.fromkeys(order.index for order in orders))
 
 
 def turned(place: str) -> str:
@@ -135,31 +141,45 @@ def compound_id(first: str, second: str, max_id_bytes: int) -> str:
 
 
 def _table(
-    name: str, sort: str = "createdAt", *, time: str = "createdAt", **orders: str | None
+    name: str, sort: str = "createdAt", *, time: str = "createdAt", rare: str = "", **orders: str
 ) -> Table:
-    """A table with orders `name=field` or, sorted by another field, `name="field/sort"`."""
+    """A table with orders `name="field"`, all in one list `name=""`, sorted `name="field/sort"`."""
     made: list[Order] = []
     for order, how in orders.items():
-        field, _, by = (how or "").partition("/")
-        made.append(Order(f"{name}.{order}", field or None, by or sort))
+        field, _, by = how.partition("/")
+        made.append(Order(f"{name}.{order}", field or None, by or sort, order in rare.split()))
     return Table(name, f"agent_{name}", tuple(made), time)
 
 
 THREADS: Final = _table(
     "threads",
-    created=None,
+    created="",
     updated="/updatedAt",
     resource_created="resourceId",
     resource_updated="resourceId/updatedAt",
+    rare="created updated",
     time="updatedAt",
 )
-MESSAGES: Final = _table("messages", "position", thread="threadId", resource="resourceId")
+MESSAGES: Final = _table(
+    "messages", "position", thread="threadId", resource="resourceId", rare="resource"
+)
 RESOURCES: Final = _table("resources", time="updatedAt")
 RUNS: Final = _table(
-    "runs", created=None, workflow="workflowName", resource="resourceId", run="runId"
+    "runs",
+    created="",
+    workflow="workflowName",
+    resource="resourceId",
+    run="runId",
+    rare="created resource",
 )
 SCORES: Final = _table(
-    "scores", created=None, scorer="scorerId", run="runId", entity="entityId", span="spanId"
+    "scores",
+    created="",
+    scorer="scorerId",
+    run="runId",
+    entity="entityId",
+    span="spanId",
+    rare="created entity span",
 )
 SPANS: Final = _table(
     "spans",
@@ -167,6 +187,7 @@ SPANS: Final = _table(
     trace="traceId",
     root="root",
     ended="root/endOrder",
+    rare="ended",
     time="startedAt",
 )
 TABLES: Final = {table.name: table for table in (THREADS, MESSAGES, RESOURCES, RUNS, SCORES, SPANS)}

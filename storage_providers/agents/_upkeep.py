@@ -75,6 +75,8 @@ async def expired(place: Place, table: Table, retention: Retention) -> AsyncIter
     Raises:
         InvalidArgumentError: The retention is not one.
     """
+    # What is old comes first in such an order.
+    await place.declare(table, *(each for each in table.orders if each.sorts_all_by(table.time)))
     high = await _high(place, table, retention)
     where = None if high is None else {table.time: {"$lt": high}}
     fields = None if place.keeps_orders else ("createdAt",)

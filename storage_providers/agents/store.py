@@ -127,20 +127,25 @@ class AgentStore:
         return f"AgentStore({placed})"
 
     async def __aenter__(self) -> Self:
-        await self.declare()
+        for name, place in self._places.items():
+            await place.declare(TABLES[name])
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.flush()
 
     async def declare(self) -> None:
-        """Declare the indexes of all tables where queries use them; done at first use anyway.
+        """Declare every index of all tables, where queries use them.
+
+        Those that everybody needs are declared at first use anyway, the others when somebody first
+        asks for their order: messages by resource, all threads or runs by time, scores of an entity
+        or span, traces by their end. In a store of millions that makes the first such call wait.
 
         Raises:
             TransportError: A provider could not be reached.
         """
         for name, place in self._places.items():
-            await place.declare(TABLES[name])
+            await place.declare(TABLES[name], *TABLES[name].orders)
 
     async def flush(self) -> None:
         """Write what waits: on R2 and Workers KV, the times of threads' last changes.
