@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from time import localtime, strftime
 from typing import TYPE_CHECKING, Annotated
@@ -177,15 +177,14 @@ async def run(
         if found.phase in ("target", "done"):
             session.note("there is nothing left to do: the target is read already")
         elif await _may_begin(session, found, sides, archive, yes=yes, as_json=as_json):
-            await _take_steps(
-                session,
-                migration,
+            steps = migration.run(
                 backup=archive,
                 allow_documents=allow_documents,
                 repair=repair,
                 rate=rate,
                 cut_over=not no_cut_over,
             )
+            await _take(session, migration, steps)
         else:
             return
         done = await migration.report()
@@ -244,23 +243,18 @@ async def resume(
                     "a process is at it, or was killed; that is told within "
                     f"{3 * sides.lease_seconds:g} seconds …"
                 )
-            await _take_steps(
-                session,
-                migration,
-                backup=None,
-                allow_documents=True,
-                repair=repair,
-                rate=rate,
-                cut_over=not no_cut_over,
+            steps = migration.run(
+                allow_documents=True, repair=repair, rate=rate, cut_over=not no_cut_over
             )
+            await _take(session, migration, steps)
         done = await migration.report()
     _finish(session, done, sides, as_json)
 
 
-async def _take_steps(session: Session, migration: Migration, **options: object) -> None:
-    """Run, and name what the target does not get or has otherwise, however it ends."""
+async def _take(session: Session, migration: Migration, steps: Awaitable[object]) -> None:
+    """Take steps, and name what the target does not get or has otherwise, however it ends."""
     try:
-        await migration.run(**options)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        await steps
     finally:
         for step in migration.steps:
             if step.backfilled is not None:
