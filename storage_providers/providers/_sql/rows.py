@@ -26,6 +26,8 @@ _check_objects = msgspec.json.Decoder(list[_AnyObject]).decode
 _SHALLOW_BYTES: Final = 2 * MAX_DEPTH
 """Shorter JSON can't be nested too deep: every level takes two brackets."""
 
+_BROKEN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
 
 class BrokenRowsError(Exception):
     """A query met rows that are no JSON objects; `set_aside_broken`, then ask again."""
@@ -42,7 +44,7 @@ def is_document(body: bytes | None) -> bool:
             body.decode()
         if len(body) > _SHALLOW_BYTES and body.count(b"[") + body.count(b"{") > MAX_DEPTH:
             decode_object(body)
-    except (ValueError, RecursionError):
+    except _BROKEN:
         return False
     return True
 
@@ -64,5 +66,5 @@ def are_documents(bodies: list[bytes]) -> bool:
         if not joined.isascii():
             joined.decode()
         return len(_check_objects(joined)) == len(bodies)
-    except (ValueError, RecursionError):
+    except _BROKEN:
         return False
