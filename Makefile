@@ -25,7 +25,7 @@ test-wheel: $(VENV)/.installed ## Run the shipped conformance suite against the 
 	@scripts/test_wheel.sh $(BIN)/python
 
 test-floors: $(VENV)/.installed $(EMULATOR)/.installed ## Run the tests with the oldest dependencies we accept
-	@scripts/test_floors.sh $(BIN)/python
+	@scripts/test_floors.sh $(BIN)/python $(ARGS)
 
 emulator: $(EMULATOR)/.installed ## Install the local Cloudflare that the tests run against
 

@@ -232,6 +232,13 @@ def test_every_dependency_has_a_floor(pyproject: dict[str, Any]) -> None:
     assert [each.partition("[")[0] for each in without] == ["storage-providers"]
 
 
+def test_every_extra_is_tried_at_its_floor(pyproject: dict[str, Any]) -> None:
+    """`make test-floors` installs every extra that users may ask for."""
+    extras = pyproject["project"]["optional-dependencies"].keys() - {"bench", "dev", "docs"}
+    words = set(re.findall(r"[a-z0-9-]+", (ROOT / "scripts" / "test_floors.sh").read_text()))
+    assert extras <= words
+
+
 def test_the_command_is_there(pyproject: dict[str, Any]) -> None:
     """The console script names a function that exists."""
     module, _, function = pyproject["project"]["scripts"]["storage-providers"].partition(":")

@@ -10,7 +10,7 @@ from storage_providers.cli._errors import UsageError
 from storage_providers.cli._session import interruptible
 from storage_providers.cli._text import visible
 
-__all__ = ["confirm_by_typing"]
+__all__ = ["confirm_by_typing", "types_name"]
 
 
 def confirm_by_typing(question: str, word: str, given: str | None, option: str) -> None:
@@ -37,3 +37,19 @@ def confirm_by_typing(question: str, word: str, given: str | None, option: str) 
             )
     if given != word:
         raise UsageError(f"{given!r} is not {word!r}; nothing was done")
+
+
+def types_name(name: str) -> bool:
+    """Whether the user types the name of what is meant; `--yes --name NAME` is for programs.
+
+    Args:
+        name: The name.
+
+    Raises:
+        UsageError: Nobody is there to ask.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"nobody to ask here: add --yes --name {name} to do it")
+    with interruptible():
+        typed = typer.prompt("Type its name to do it", default="", show_default=False, err=True)
+    return bool(typed == name)

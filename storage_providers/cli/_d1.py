@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
+from storage_providers.cli._confirming import types_name
 from storage_providers.cli._errors import ExitCode, UsageError
-from storage_providers.cli._output import emit
-from storage_providers.cli._session import Session, command, interruptible
+from storage_providers.cli._options import YesToNameOption
+from storage_providers.cli._output import emit, print_json
+from storage_providers.cli._session import Session, command
 from storage_providers.cli._text import visible
 from storage_providers.layers import below_layers
 
@@ -98,31 +99,32 @@ async def bookmark(
         found = await database.bookmark(at)
         if as_json:
             info = await database.database_info()
-            _print_json(Report(info.name, info.id, found))
+            print_json(Report(info.name, info.id, found))
         else:
             emit(visible(found) + "\n")
 
 
+BookmarkArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="BOOKMARK", help="What `d1 bookmark` printed before.", show_default=False
+    ),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        help="The name that the database must have; nothing is done if it has another.",
+        show_default=False,
+    ),
+]
+
+
 async def restore(
     session: Session,
-    bookmark: Annotated[
-        str,
-        typer.Argument(
-            metavar="BOOKMARK", help="What `d1 bookmark` printed before.", show_default=False
-        ),
-    ],
-    name: Annotated[
-        str | None,
-        typer.Option(
-            "--name",
-            help="The name that the database must have; nothing is done if it has another.",
-            show_default=False,
-        ),
-    ] = None,
-    yes: Annotated[
-        bool,
-        typer.Option("--yes", "-y", help="Do it without asking; needs --name.", show_default=False),
-    ] = False,
+    bookmark: BookmarkArgument,
+    name: NameOption = None,
+    yes: YesToNameOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put the whole database back to an earlier state, in place. What came after is lost.
@@ -141,12 +143,12 @@ async def restore(
                 f"--name is {name!r}, but the database is {info.name!r}; nothing was done"
             )
         _warn(session, info, bookmark)
-        if not yes and not _types_name(info.name):
+        if not yes and not types_name(info.name):
             session.fail(ExitCode.FAILED, "that is not its name; nothing was done")
             return
         previous = await database.restore(bookmark)
     if as_json:
-        _print_json(Report(info.name, info.id, bookmark, previous))
+        print_json(Report(info.name, info.id, bookmark, previous))
     else:
         session.note(f"{info.name} is as it was at {bookmark}; this leads back:")
         emit(visible(previous) + "\n")
@@ -172,16 +174,3 @@ def _warn(session: Session, info: D1DatabaseInfo, bookmark: str) -> None:
         "Lost is what anyone has written to it since then: documents, indexes and tables, in every "
         "collection of every user, and those of other programs. Calls that run now are cut off."
     )
-
-
-def _types_name(name: str) -> bool:
-    """Whether the user types the database's name."""
-    if not sys.stdin.isatty():
-        raise UsageError(f"nobody to ask here: add --yes --name {name} to do it")
-    with interruptible():
-        typed = typer.prompt("Type its name to do it", default="", show_default=False, err=True)
-    return bool(typed == name)
-
-
-def _print_json(report: Report) -> None:
-    emit(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from storage_providers.cli._errors import UsageError
 from storage_providers.cli._indexes import indexing
 from storage_providers.cli._options import CollectionArgument
-from storage_providers.cli._output import emit
+from storage_providers.cli._output import print_json
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._session import Session, command
-from storage_providers.cli._text import indented_json
 from storage_providers.layers import stored_name
 from storage_providers.maintenance import IndexStatus
 from storage_providers.protocol import CollectionSpec, Index
+
+if TYPE_CHECKING:
+    from storage_providers.base import Provider
 
 __all__ = ["register"]
 
@@ -41,53 +42,60 @@ def register(app: typer.Typer) -> None:
     )(declare)
 
 
+IndexOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--index",
+        metavar="A,-B",
+        help="Index over these fields, - in front for descending. Can be repeated.",
+        show_default=False,
+    ),
+]
+EachOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD",
+        help="Index over each member of this array, for $contains. Can be repeated.",
+        show_default=False,
+    ),
+]
+TextOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD", help="Search it with $text. Can be repeated.", show_default=False
+    ),
+]
+TtlOption = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="New documents expire so much later.", show_default=False),
+]
+MaxBytesOption = Annotated[
+    int | None,
+    typer.Option(metavar="BYTES", help="Refuse larger documents.", show_default=False),
+]
+NothingOption = Annotated[
+    bool, typer.Option("--nothing", help="Take the declaration back.", show_default=False)
+]
+WaitOption = Annotated[
+    bool,
+    typer.Option(
+        "--wait",
+        help="Where indexes take time (r2:), wait until they are ready; some minutes.",
+        show_default=False,
+    ),
+]
+
+
 async def declare(
     session: Session,
     collection: CollectionArgument,
-    index: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--index",
-            metavar="A,-B",
-            help="Index over these fields, - in front for descending. Can be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    each: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FIELD",
-            help="Index over each member of this array, for $contains. Can be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FIELD", help="Search it with $text. Can be repeated.", show_default=False
-        ),
-    ] = None,
-    ttl: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help="New documents expire so much later.", show_default=False
-        ),
-    ] = None,
-    max_bytes: Annotated[
-        int | None,
-        typer.Option(metavar="BYTES", help="Refuse larger documents.", show_default=False),
-    ] = None,
-    nothing: Annotated[
-        bool, typer.Option("--nothing", help="Take the declaration back.", show_default=False)
-    ] = False,
-    wait: Annotated[
-        bool,
-        typer.Option(
-            "--wait",
-            help="Where indexes take time (r2:), wait until they are ready; some minutes.",
-            show_default=False,
-        ),
-    ] = False,
+    index: IndexOption = None,
+    each: EachOption = None,
+    text: TextOption = None,
+    ttl: TtlOption = None,
+    max_bytes: MaxBytesOption = None,
+    nothing: NothingOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Declare indexes, text fields, time to live and size limit; without options, show them.
 
@@ -116,14 +124,20 @@ async def declare(
             with progress_bar(f"indexing {collection}"):
                 await provider.declare(spec)
             session.note("declared" if before != spec else "declared already")
-        engine = indexing(provider)
-        if engine is not None:
-            name = stored_name(provider, collection)
-            if wait:
-                with progress_bar(f"building the indexes of {collection}") as on_progress:
-                    await engine.build_indexes(name, on_progress)
-            _note_states(session, await engine.index_states(name))
-    emit(indented_json(msgspec.json.encode(spec)) + "\n")
+        await _show_indexes(session, provider, collection, wait)
+    print_json(spec)
+
+
+async def _show_indexes(session: Session, provider: Provider, collection: str, wait: bool) -> None:
+    """Say how far its indexes are, where they take time; wait for them first, if asked to."""
+    engine = indexing(provider)
+    if engine is None:
+        return
+    name = stored_name(provider, collection)
+    if wait:
+        with progress_bar(f"building the indexes of {collection}") as on_progress:
+            await engine.build_indexes(name, on_progress)
+    _note_states(session, await engine.index_states(name))
 
 
 def _note_states(session: Session, states: list[IndexStatus]) -> None:

@@ -15,7 +15,7 @@ import typer
 from storage_providers import __version__
 from storage_providers.cli._checks import note_failures, print_checks
 from storage_providers.cli._errors import describe
-from storage_providers.cli._output import emit, print_rows
+from storage_providers.cli._output import emit, print_json, print_rows
 from storage_providers.cli._place import missing_path, nearest_folder
 from storage_providers.cli._session import Session, command
 from storage_providers.cli._text import visible
@@ -100,7 +100,7 @@ async def doctor(
     if session.url is not None or not settings.problems:
         await _examine(session, diagnosis, not no_write)
     if as_json:
-        emit(msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode() + "\n")
+        print_json(diagnosis)
     else:
         _print(session, diagnosis)
     note_failures(session, diagnosis.checks)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from storage_providers.cli._confirming import confirm_by_typing
 from storage_providers.cli._errors import ExitCode
-from storage_providers.cli._output import emit, print_rows
+from storage_providers.cli._options import JsonOption
+from storage_providers.cli._output import print_json, print_rows
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._session import Session, command
 from storage_providers.estimates import Estimate, Estimating, Workload
@@ -43,31 +43,34 @@ def register(app: typer.Typer) -> None:
     )(erase)
 
 
+WholeScopeOption = Annotated[
+    str,
+    typer.Option(
+        "--scope",
+        help="What to erase, with all scopes inside it: user-7.",
+        show_default=False,
+    ),
+]
+CountOnlyOption = Annotated[
+    bool, typer.Option("--dry-run", help="Remove nothing, only count.", show_default=False)
+]
+ConfirmOption = Annotated[
+    str | None,
+    typer.Option(
+        "--confirm",
+        metavar="SCOPE",
+        help="The scope once more, instead of typing it.",
+        show_default=False,
+    ),
+]
+
+
 async def erase(
     session: Session,
-    scope: Annotated[
-        str,
-        typer.Option(
-            "--scope",
-            help="What to erase, with all scopes inside it: user-7.",
-            show_default=False,
-        ),
-    ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Remove nothing, only count.", show_default=False)
-    ] = False,
-    confirm: Annotated[
-        str | None,
-        typer.Option(
-            "--confirm",
-            metavar="SCOPE",
-            help="The scope once more, instead of typing it.",
-            show_default=False,
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the report as JSON.", show_default=False)
-    ] = False,
+    scope: WholeScopeOption,
+    dry_run: CountOnlyOption = False,
+    confirm: ConfirmOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove everything that is kept of one user or tenant, for good.
 
@@ -88,6 +91,11 @@ async def erase(
         with progress_bar("erasing", total) as on_progress:
             report = await erase_scope(provider, scope, on_progress=on_progress)
     _print(session, report, as_json)
+    _conclude(session, report)
+
+
+def _conclude(session: Session, report: ErasureReport) -> None:
+    """Say what may remain elsewhere, and what is there again."""
     for sentence in report.remains:
         session.note(f"remains: {sentence}")
     for name, count in report.left.items():
@@ -96,12 +104,12 @@ async def erase(
             f"{name}: {count:,} documents are there again; stop who writes them, and erase again",
         )
     if not report.left:
-        session.note(f"erased {sum(report.removed.values()):,} documents of {scope!r}")
+        session.note(f"erased {sum(report.removed.values()):,} documents of {report.scope!r}")
 
 
 def _print(session: Session, report: ErasureReport, as_json: bool) -> None:
     if as_json:
-        emit(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+        print_json(report)
     else:
         rows: list[JsonObject] = [
             {"collection": name, "documents": count}

@@ -13,8 +13,8 @@ import typer
 
 from storage_providers._clock import format_timestamp
 from storage_providers.cli._errors import ExitCode, UsageError
-from storage_providers.cli._options import YesOption
-from storage_providers.cli._output import Format, emit, open_writer, print_facts
+from storage_providers.cli._options import JsonOption, YesOption
+from storage_providers.cli._output import Format, open_writer, print_facts, print_json
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._session import Session, command
 from storage_providers.errors import ConfigurationError, ItemNotFoundError, TransportError
@@ -34,9 +34,6 @@ PAGE = 100
 
 URL = "'hybrid:?primary=r2://valet-data&fallback=file:./copies&journal=journal.db'"
 
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the report as JSON.", show_default=False)
-]
 NumberArgument = Annotated[
     int, typer.Argument(metavar="NUMBER", help="Its number in the log.", show_default=False)
 ]
@@ -335,7 +332,7 @@ def _when(at_ms: int | None) -> str | None:
 def _report(facts: JsonObject, as_json: bool) -> None:
     """Print facts, a line each for people."""
     if as_json:
-        emit(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode() + "\n")
+        print_json(facts)
     else:
         print_facts(facts)
 

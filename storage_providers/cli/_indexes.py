@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from storage_providers.cli._output import emit, print_rows
+from storage_providers.cli._options import CollectionsArgument, JsonOption
+from storage_providers.cli._output import print_json, print_rows
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._session import Session, command
 from storage_providers.errors import UnsupportedOperationError
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["indexing", "register"]
 
 PANEL = "Check"
-
-NamesArgument = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[COLLECTION…]", help="Only these; without, all.", show_default=False),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the report as JSON.", show_default=False)
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +72,7 @@ def _required(provider: Provider) -> Indexing:
 
 
 async def reindex(
-    session: Session, collections: NamesArgument = None, as_json: JsonOption = False
+    session: Session, collections: CollectionsArgument = None, as_json: JsonOption = False
 ) -> None:
     """Write the index entries that are missing, where other programs write documents too.
 
@@ -98,7 +91,7 @@ async def reindex(
 
 async def collect(
     session: Session,
-    collections: NamesArgument = None,
+    collections: CollectionsArgument = None,
     remove_expired: Annotated[
         bool,
         typer.Option(
@@ -153,7 +146,7 @@ def _row(name: str, report: object) -> JsonObject:
 
 def _print(session: Session, rows: list[JsonObject], as_json: bool) -> None:
     if as_json:
-        emit(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n")
+        print_json(rows)
     else:
         print_rows(rows, session.note)
     if not rows:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from storage_providers.cli._errors import UsageError
+from storage_providers.cli._options import DryRunOption, JsonOption
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._reports import print_import
 from storage_providers.cli._session import Session, command
@@ -66,12 +67,8 @@ async def legacy(
             show_default=False,
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing, only report.", show_default=False)
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the report as JSON.", show_default=False)
-    ] = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Bring in what another program left, with indexes and text fields for its collections.
 

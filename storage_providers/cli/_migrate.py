@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from time import localtime, strftime
 from typing import TYPE_CHECKING, Annotated
@@ -25,9 +25,9 @@ from storage_providers.cli._migrate_sides import (
     ReportOption,
     Sides,
     ToOption,
-    print_json,
 )
 from storage_providers.cli._options import YesOption
+from storage_providers.cli._output import print_json
 from storage_providers.cli._session import Session, command
 from storage_providers.errors import MigrationError
 
@@ -116,43 +116,41 @@ async def plan(
 
     The exit code is 0 if it can begin, and 4 if not.
     """
-    sides = Sides(session, from_, to)
-    async with sides.open(dry_run=True) as migration:
-        await _plan(session, migration, allow_documents, as_json)
+    async with Sides(session, from_, to).open(dry_run=True) as migration:
+        found = await migration.plan(allow_documents=allow_documents)
+        if as_json:
+            print_json(plan_facts(found))
+        else:
+            print_plan(session, found)
+        say_obstacles(session, found.obstacles)
 
 
-async def _plan(
-    session: Session, migration: Migration, allow_documents: bool, as_json: bool
-) -> None:
-    found = await migration.plan(allow_documents=allow_documents)
-    if as_json:
-        print_json(plan_facts(found))
-    else:
-        print_plan(session, found)
-    say_obstacles(session, found.obstacles)
+PlanOnlyOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Only show the plan; write nothing.", show_default=False),
+]
+BackupOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--backup",
+        metavar="FILE",
+        help="The archive that is made first; without it, "
+        "before-migration-YYYYMMDD-HHMM.zip in the current folder.",
+        show_default=False,
+    ),
+]
+NoBackupOption = Annotated[
+    bool, typer.Option("--no-backup", help="Do without.", show_default=False)
+]
 
 
 async def run(
     session: Session,
     from_: FromOption = None,
     to: ToOption = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Only show the plan; write nothing.", show_default=False),
-    ] = False,
-    backup: Annotated[
-        Path | None,
-        typer.Option(
-            "--backup",
-            metavar="FILE",
-            help="The archive that is made first; without it, "
-            "before-migration-YYYYMMDD-HHMM.zip in the current folder.",
-            show_default=False,
-        ),
-    ] = None,
-    no_backup: Annotated[
-        bool, typer.Option("--no-backup", help="Do without.", show_default=False)
-    ] = False,
+    dry_run: PlanOnlyOption = False,
+    backup: BackupOption = None,
+    no_backup: NoBackupOption = False,
     no_cut_over: StopOption = False,
     repair: RepairOption = False,
     rate: RateOption = None,
@@ -169,26 +167,24 @@ async def run(
     """
     if backup is not None and no_backup:
         raise UsageError("--backup and --no-backup contradict each other")
-    sides = Sides(session, from_, to, lease_seconds)
     if dry_run:
-        async with sides.open(dry_run=True) as migration:
-            await _plan(session, migration, allow_documents, as_json)
+        await plan(session, from_, to, allow_documents, as_json)
         return
+    sides = Sides(session, from_, to, lease_seconds)
     archive = None if no_backup else _archive(backup)
     async with sides.open(create=True, report=report) as migration:
         found = await migration.plan(allow_documents=allow_documents)
         if found.phase in ("target", "done"):
             session.note("there is nothing left to do: the target is read already")
         elif await _may_begin(session, found, sides, archive, yes=yes, as_json=as_json):
-            await _take_steps(
-                session,
-                migration,
+            steps = migration.run(
                 backup=archive,
                 allow_documents=allow_documents,
                 repair=repair,
                 rate=rate,
                 cut_over=not no_cut_over,
             )
+            await _take(session, migration, steps)
         else:
             return
         done = await migration.report()
@@ -247,23 +243,18 @@ async def resume(
                     "a process is at it, or was killed; that is told within "
                     f"{3 * sides.lease_seconds:g} seconds …"
                 )
-            await _take_steps(
-                session,
-                migration,
-                backup=None,
-                allow_documents=True,
-                repair=repair,
-                rate=rate,
-                cut_over=not no_cut_over,
+            steps = migration.run(
+                allow_documents=True, repair=repair, rate=rate, cut_over=not no_cut_over
             )
+            await _take(session, migration, steps)
         done = await migration.report()
     _finish(session, done, sides, as_json)
 
 
-async def _take_steps(session: Session, migration: Migration, **options: object) -> None:
-    """Run, and name what the target does not get or has otherwise, however it ends."""
+async def _take(session: Session, migration: Migration, steps: Awaitable[object]) -> None:
+    """Take steps, and name what the target does not get or has otherwise, however it ends."""
     try:
-        await migration.run(**options)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        await steps
     finally:
         for step in migration.steps:
             if step.backfilled is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
+from storage_providers.cli._confirming import types_name
 from storage_providers.cli._errors import ExitCode, UsageError
 from storage_providers.cli._migrate_plan import PHASES
 from storage_providers.cli._migrate_sides import (
@@ -17,11 +17,10 @@ from storage_providers.cli._migrate_sides import (
     ReportOption,
     Sides,
     ToOption,
-    print_json,
 )
-from storage_providers.cli._options import YesOption
-from storage_providers.cli._output import print_facts, print_rows
-from storage_providers.cli._session import Session, command, interruptible
+from storage_providers.cli._options import YesOption, YesToNameOption
+from storage_providers.cli._output import print_facts, print_json, print_rows
+from storage_providers.cli._session import Session, command
 from storage_providers.errors import MigrationError
 from storage_providers.protocol import JsonObject, Query
 
@@ -76,19 +75,22 @@ def _print_status(found: MigrationStatus, as_json: bool) -> None:
     print_facts(facts)
 
 
+RepairFollowerOption = Annotated[
+    bool,
+    typer.Option(
+        "--repair",
+        help="Bring the side that is not read to what the other has; what it alone has is "
+        "removed from it.",
+        show_default=False,
+    ),
+]
+
+
 async def verify(
     session: Session,
     from_: FromOption = None,
     to: ToOption = None,
-    repair: Annotated[
-        bool,
-        typer.Option(
-            "--repair",
-            help="Bring the side that is not read to what the other has; what it alone has is "
-            "removed from it.",
-            show_default=False,
-        ),
-    ] = False,
+    repair: RepairFollowerOption = False,
     lease_seconds: LeaseOption = None,
     report: ReportOption = None,
     as_json: JsonOption = False,
@@ -158,18 +160,21 @@ async def cut_over(
         _print_status(await migration.status(), as_json)
 
 
+RepairSourceOption = Annotated[
+    bool,
+    typer.Option(
+        "--repair",
+        help="If the target is read: bring the source to what it has first.",
+        show_default=False,
+    ),
+]
+
+
 async def roll_back(
     session: Session,
     from_: FromOption = None,
     to: ToOption = None,
-    repair: Annotated[
-        bool,
-        typer.Option(
-            "--repair",
-            help="If the target is read: bring the source to what it has first.",
-            show_default=False,
-        ),
-    ] = False,
+    repair: RepairSourceOption = False,
     lease_seconds: LeaseOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -198,24 +203,24 @@ _BACK = {
 # --- the end -----------------------------------------------------------------------------------
 
 
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        help="The source as --from names it; nothing is done if it is another.",
+        show_default=False,
+    ),
+]
+
+
 async def clean_up(
     session: Session,
     from_: FromOption = None,
     to: ToOption = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            "--name",
-            help="The source as --from names it; nothing is done if it is another.",
-            show_default=False,
-        ),
-    ] = None,
+    name: NameOption = None,
     lease_seconds: LeaseOption = None,
     report: ReportOption = None,
-    yes: Annotated[
-        bool,
-        typer.Option("--yes", "-y", help="Do it without asking; needs --name.", show_default=False),
-    ] = False,
+    yes: YesToNameOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """End a migration: compare once more, then remove every document of the source for good.
@@ -232,7 +237,7 @@ async def clean_up(
         if not await _is_ready(session, migration):
             return
         await _warn(session, migration, wanted)
-        if not yes and not _types(wanted):
+        if not yes and not types_name(wanted):
             session.fail(ExitCode.FAILED, "that is not its name; nothing was done")
             return
         cleaned = await migration.clean_up()
@@ -271,12 +276,3 @@ async def _warn(session: Session, migration: Migration, name: str) -> None:
         f"Removed from {name} for good: {sum(counts.values()):,} documents: {collections}{more}."
     )
     session.note("There is no way back afterwards.")
-
-
-def _types(name: str) -> bool:
-    """Whether the user types the source's name."""
-    if not sys.stdin.isatty():
-        raise UsageError(f"nobody to ask here: add --yes --name {name} to do it")
-    with interruptible():
-        typed = typer.prompt("Type its name to do it", default="", show_default=False, err=True)
-    return bool(typed == name)

@@ -14,7 +14,6 @@ import msgspec
 import typer
 
 from storage_providers.cli._errors import UsageError
-from storage_providers.cli._output import emit
 from storage_providers.cli._place import missing_path
 from storage_providers.cli._progress import ShowStep, step_bars
 from storage_providers.cli._session import Session
@@ -32,7 +31,6 @@ __all__ = [
     "ReportOption",
     "Sides",
     "ToOption",
-    "print_json",
 ]
 
 FromOption = Annotated[
@@ -248,12 +246,3 @@ def _check_writable(report: Path | None) -> None:
 async def _write_report(migration: Migration, path: Path) -> None:
     text = msgspec.json.format(msgspec.json.encode(await migration.report()), indent=2)
     await asyncio.to_thread(path.write_bytes, text + b"\n")
-
-
-def print_json(found: object) -> None:
-    """Print something as indented JSON.
-
-    Args:
-        found: Anything that msgspec encodes.
-    """
-    emit(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")

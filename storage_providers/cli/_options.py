@@ -13,15 +13,19 @@ from storage_providers.cli._output import Format
 
 __all__ = [
     "CollectionArgument",
+    "CollectionsArgument",
     "CursorOption",
+    "DryRunOption",
     "FieldsOption",
     "FormatOption",
     "IdArgument",
     "IfVersionOption",
+    "JsonOption",
     "OrderOption",
     "ScopeOption",
     "WhereOption",
     "YesOption",
+    "YesToNameOption",
     "parse_fields",
     "parse_object",
 ]
@@ -41,6 +45,10 @@ CollectionArgument = Annotated[
         help="Name of the collection, with its scope if it has one: todos, user-7/todos.",
         show_default=False,
     ),
+]
+CollectionsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[COLLECTION…]", help="Only these; without, all.", show_default=False),
 ]
 IdArgument = Annotated[
     str, typer.Argument(metavar="ID", help="Id of the document.", show_default=False)
@@ -96,8 +104,18 @@ IfVersionOption = Annotated[
         show_default=False,
     ),
 ]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Write nothing, only report.", show_default=False)
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the report as JSON.", show_default=False)
+]
 YesOption = Annotated[
     bool, typer.Option("--yes", "-y", help="Do it without asking.", show_default=False)
+]
+YesToNameOption = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Do it without asking; needs --name.", show_default=False),
 ]
 
 

@@ -18,11 +18,20 @@ from typing import IO, Protocol
 import msgspec
 
 from storage_providers._json import decode_object
-from storage_providers.cli._text import cell, compact_json, terminal_json, visible
+from storage_providers.cli._text import cell, compact_json, indented_json, terminal_json, visible
 from storage_providers.filters import parse_path
 from storage_providers.protocol import Item, JsonObject
 
-__all__ = ["Format", "Writer", "emit", "open_writer", "print_facts", "print_rows", "resolve_format"]
+__all__ = [
+    "Format",
+    "Writer",
+    "emit",
+    "open_writer",
+    "print_facts",
+    "print_json",
+    "print_rows",
+    "resolve_format",
+]
 
 SPOOL_BYTES = 8_000_000
 """CSV without `--fields` waits for the last document in memory up to this size, then on disk."""
@@ -148,6 +157,15 @@ def emit(text: str) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode())
     sys.stdout.buffer.flush()
+
+
+def print_json(found: object) -> None:
+    """Print something as indented JSON.
+
+    Args:
+        found: Anything that msgspec encodes.
+    """
+    emit(indented_json(msgspec.json.encode(found)) + "\n")
 
 
 def _line(item: Item) -> str:

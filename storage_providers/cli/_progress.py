@@ -102,7 +102,24 @@ def step_bars(
 
         yield say
         return
-    bars = Progress(
+    bars = _bars_that_stay(console)
+
+    def show(step: str, done: int, total: int | None, detail: str) -> None:
+        if step not in steps:
+            _finish_all(bars)
+            bars.start()
+            steps[step] = bars.add_task(step, total=total, detail=detail)
+        bars.update(steps[step], completed=done, total=total, detail=visible(detail))
+
+    try:
+        yield show
+        _finish_all(bars)
+    finally:
+        bars.stop()
+
+
+def _bars_that_stay(console: Console) -> Progress:
+    return Progress(
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description:<10}", markup=False),
         BarColumn(),
@@ -113,26 +130,15 @@ def step_bars(
         console=console,
     )
 
-    def end() -> None:
-        for each in bars.tasks:
-            bars.update(each.id, detail="")
-            if not each.finished:
-                uncounted = not each.completed
-                done = 1 if uncounted else each.completed
-                bars.update(each.id, total=done, completed=done, uncounted=uncounted)
 
-    def show(step: str, done: int, total: int | None, detail: str) -> None:
-        if step not in steps:
-            end()
-            bars.start()
-            steps[step] = bars.add_task(step, total=total, detail=detail)
-        bars.update(steps[step], completed=done, total=total, detail=visible(detail))
-
-    try:
-        yield show
-        end()
-    finally:
-        bars.stop()
+def _finish_all(bars: Progress) -> None:
+    """End every bar where it stands; one that counted nothing shows no number."""
+    for each in bars.tasks:
+        bars.update(each.id, detail="")
+        if not each.finished:
+            uncounted = not each.completed
+            done = 1 if uncounted else each.completed
+            bars.update(each.id, total=done, completed=done, uncounted=uncounted)
 
 
 class _Count(TextColumn):

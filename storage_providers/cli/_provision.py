@@ -8,7 +8,8 @@ import msgspec
 import typer
 
 from storage_providers.cli._checks import note_failures, print_checks
-from storage_providers.cli._output import emit, print_rows
+from storage_providers.cli._options import JsonOption
+from storage_providers.cli._output import print_json, print_rows
 from storage_providers.cli._session import Session, command
 from storage_providers.layers import below_layers
 from storage_providers.maintenance import Check, Checkable, Provision, Provisionable
@@ -65,9 +66,7 @@ async def provision(
         bool,
         typer.Option("--dry-run", help="Make nothing, only say what is there.", show_default=False),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the report as JSON.", show_default=False)
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make what a provider needs on its service, a bucket or a database, and try each right on it.
 
@@ -86,7 +85,7 @@ async def provision(
         if not dry_run and isinstance(own, Checkable):
             report.checks = await _try_it(provider, own)
     if as_json:
-        emit(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+        print_json(report)
     else:
         rows: list[JsonObject] = [msgspec.to_builtins(each) for each in report.provisions]
         print_rows(rows, session.note)

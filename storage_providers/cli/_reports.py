@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from storage_providers.cli._errors import ExitCode
-from storage_providers.cli._output import emit, print_rows
+from storage_providers.cli._output import print_json, print_rows
 from storage_providers.cli._session import Session
 from storage_providers.protocol import ImportReport, JsonObject
 
@@ -21,7 +19,7 @@ def print_import(session: Session, report: ImportReport, as_json: bool) -> None:
         as_json: Whether a program reads it.
     """
     if as_json:
-        emit(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+        print_json(report)
     else:
         names = sorted({*report.created, *report.updated, *report.unchanged, *report.kept})
         rows: list[JsonObject] = [

@@ -8,13 +8,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from storage_providers.cli._errors import ExitCode, UsageError
 from storage_providers.cli._legacy import import_with_progress
-from storage_providers.cli._options import ScopeOption
-from storage_providers.cli._output import emit, print_rows
+from storage_providers.cli._options import (
+    CollectionsArgument,
+    DryRunOption,
+    JsonOption,
+    ScopeOption,
+)
+from storage_providers.cli._output import print_json, print_rows
 from storage_providers.cli._progress import progress_bar
 from storage_providers.cli._reports import print_import
 from storage_providers.cli._session import Session, command
@@ -84,67 +88,69 @@ ExcludeOption = Annotated[
         show_default=False,
     ),
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the report as JSON.", show_default=False)
-]
 
 
 # --- import ------------------------------------------------------------------------------------
 
 
+SourceArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATH",
+        help="An archive, or a folder or file of legacy data.",
+        show_default=False,
+    ),
+]
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="KIND",
+        help="What it is: archive, or a kind of legacy data: valet or mastra. Without it, "
+        "it is recognised.",
+        show_default=False,
+    ),
+]
+ModeOption = Annotated[
+    Mode | None,
+    typer.Option(
+        help="What becomes of documents of an archive that exist and differ: they stay "
+        "(create-only, without this option), are replaced, or the newer one wins. "
+        "Legacy data is always newest-wins.",
+        show_default=False,
+    ),
+]
+CollectionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--collection",
+        "-c",
+        metavar="NAME",
+        help="Only this collection of an archive. Can be repeated.",
+        show_default=False,
+    ),
+]
+IntoOption = Annotated[
+    str | None,
+    typer.Option(
+        "--into",
+        metavar="SCOPE",
+        help="The scope that the collections of --scope come back in; '' for none.",
+        show_default=False,
+    ),
+]
+
+
 async def import_(
     session: Session,
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PATH",
-            help="An archive, or a folder or file of legacy data.",
-            show_default=False,
-        ),
-    ],
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="KIND",
-            help="What it is: archive, or a kind of legacy data: valet or mastra. Without it, "
-            "it is recognised.",
-            show_default=False,
-        ),
-    ] = None,
-    mode: Annotated[
-        Mode | None,
-        typer.Option(
-            help="What becomes of documents of an archive that exist and differ: they stay "
-            "(create-only, without this option), are replaced, or the newer one wins. "
-            "Legacy data is always newest-wins.",
-            show_default=False,
-        ),
-    ] = None,
-    collection: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--collection",
-            "-c",
-            metavar="NAME",
-            help="Only this collection of an archive. Can be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    path: SourceArgument,
+    kind: FromOption = None,
+    mode: ModeOption = None,
+    collection: CollectionOption = None,
     scope: ScopeOption = None,
-    into: Annotated[
-        str | None,
-        typer.Option(
-            "--into",
-            metavar="SCOPE",
-            help="The scope that the collections of --scope come back in; '' for none.",
-            show_default=False,
-        ),
-    ] = None,
+    into: IntoOption = None,
     exclude: ExcludeOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing, only report.", show_default=False)
-    ] = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring in the documents of an archive or of a folder of legacy data.
@@ -215,29 +221,25 @@ async def _import_archive(
 # --- export and verify -------------------------------------------------------------------------
 
 
+TargetArgument = Annotated[
+    Path,
+    typer.Argument(metavar="PATH", help="The archive (or folder) to write.", show_default=False),
+]
+AsOption = Annotated[Kind, typer.Option("--as", help="What to write.", show_default=True)]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what exists.", show_default=False),
+]
+
+
 async def export(
     session: Session,
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PATH", help="The archive (or folder) to write.", show_default=False
-        ),
-    ],
-    collections: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[COLLECTION…]", help="Only these; without, all.", show_default=False
-        ),
-    ] = None,
+    path: TargetArgument,
+    collections: CollectionsArgument = None,
     scope: ScopeOption = None,
     exclude: ExcludeOption = None,
-    kind: Annotated[
-        Kind, typer.Option("--as", help="What to write.", show_default=True)
-    ] = Kind.ARCHIVE,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace what exists.", show_default=False),
-    ] = False,
+    kind: AsOption = Kind.ARCHIVE,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write collections to one archive with checksums, or back to the legacy layout."""
@@ -246,10 +248,7 @@ async def export(
             raise UsageError("--as valet takes no collections: it writes all that have a place")
         await _export_valet(session, path, overwrite, as_json)
         return
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists; choose another name or add --overwrite")
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.absolute().parent))
+    _check_writable(path, overwrite)
     from storage_providers.transfer.archive import chosen_collections, export_archive
 
     selection = _selection(collections, exclude, scope)
@@ -277,7 +276,7 @@ async def _export_valet(session: Session, path: Path, overwrite: bool, as_json: 
                 provider, path, overwrite=overwrite, on_progress=on_progress
             )
     if as_json:
-        emit(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+        print_json(report)
     else:
         rows: list[JsonObject] = [
             {"collection": name, "documents": count}
@@ -308,7 +307,7 @@ async def verify(
 
 def _print_manifest(session: Session, manifest: ArchiveManifest, as_json: bool) -> None:
     if as_json:
-        emit(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode() + "\n")
+        print_json(manifest)
     else:
         rows: list[JsonObject] = [
             {
@@ -323,6 +322,13 @@ def _print_manifest(session: Session, manifest: ArchiveManifest, as_json: bool) 
     for entry in manifest.collections:
         for reason in entry.unreadable:
             session.fail(ExitCode.DAMAGED, f"not in the archive: {reason}")
+
+
+def _check_writable(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists; choose another name or add --overwrite")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.absolute().parent))
 
 
 def _check_exists(path: Path) -> None:

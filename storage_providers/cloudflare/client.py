@@ -92,6 +92,24 @@ _RATE_HEADERS: Final = (
 )
 
 
+class _Request(NamedTuple):
+    method: str
+    address: str
+    content: bytes | None = None
+    content_type: str = ""
+
+    def headers(self, token: Secret) -> list[tuple[str, str]]:
+        headers = [
+            ("authorization", f"Bearer {token.reveal()}"),
+            ("accept", "*/*"),
+            ("accept-encoding", "gzip"),
+            ("user-agent", "storage-providers"),
+        ]
+        if self.content is not None:
+            headers.append(("content-type", self.content_type))
+        return headers
+
+
 class _Call(NamedTuple):
     service: Service
     resource: str
@@ -275,7 +293,7 @@ class CloudflareClient:
             return read_envelope(reply, as_type, refuse)
 
         return await self._call(
-            (method, self._address(path, params), content, content_type),
+            _Request(method, self._address(path, params), content, content_type),
             read,
             _Call(service, resource, effect, operation, deadline),
         )
@@ -311,7 +329,7 @@ class CloudflareClient:
             StorageError: As in `request`.
         """
         return await self._call(
-            (method, self._address(path, params), None, ""),
+            _Request(method, self._address(path, params)),
             read_bytes,
             _Call(service, resource, effect, operation, deadline),
         )
@@ -428,61 +446,51 @@ class CloudflareClient:
             pass  # The error holds the text, so ours is raised out here.
         raise InvalidArgumentError("a parameter holds a lone surrogate and is not valid Unicode")
 
-    async def _call(
-        self,
-        request: tuple[str, str, bytes | None, str],
-        read: Callable[[Reply, Refuse], T],
-        call: _Call,
-    ) -> T:
+    async def _call(self, request: _Request, read: Callable[[Reply, Refuse], T], call: _Call) -> T:
+        self._check_open()
+        name = _SERVICES[call.service]
+        resilience = self.resilience(f"{name} {call.resource}" if call.resource else name)
+        deadline = self.deadline() if call.deadline is None else call.deadline
+
+        async def send(_: Attempt) -> T:
+            count_request()
+            reply = await self._http.send(
+                request.method, request.address, request.headers(self._token), request.content
+            )
+            return read(reply, self._refusing(call, reply, self._learn(reply)))
+
+        # A place is kept through all attempts: a service in trouble gets fewer calls, not more.
+        await self._take_place(deadline)
+        try:
+            return await resilience.call(
+                send, effect=call.effect, operation=call.operation, deadline=deadline
+            )
+        finally:
+            self._slots.release()
+
+    def _check_open(self) -> None:
         if self._state != "open":
             raise ProviderClosedError(
                 "the client is not connected; use 'async with client:' or 'await client.connect()'"
                 if self._state == "new"
                 else "the client has been closed"
             )
-        method, address, content, content_type = request
-        service, resource, effect, operation, deadline = call
-        name = _SERVICES[service]
-        resilience = self.resilience(f"{name} {resource}" if resource else name)
-        deadline = self.deadline() if deadline is None else deadline
 
-        async def send(_: Attempt) -> T:
-            count_request()
-            headers = [
-                ("authorization", f"Bearer {self._token.reveal()}"),
-                ("accept", "*/*"),
-                ("accept-encoding", "gzip"),
-                ("user-agent", "storage-providers"),
-            ]
-            if content is not None:
-                headers.append(("content-type", content_type))
-            reply = await self._http.send(method, address, headers, content)
-            wait = self._learn(reply)
+    def _refusing(self, call: _Call, reply: Reply, wait: float | None) -> Refuse:
+        """What makes the error of a reply that says no."""
 
-            def refuse(errors: Sequence[Any] | None, body: str | None) -> StorageError:
-                return error_of(
-                    Refusal(
-                        service=service,
-                        effect=effect,
-                        status=reply.status,
-                        ray=reply.headers.get("cf-ray", ""),
-                        retry_after_seconds=wait,
-                        now_ms=self._timing.now_ms(),
-                    ),
-                    errors,
-                    body=body,
-                )
-
-            return read(reply, refuse)
-
-        # A place is kept through all attempts: a service in trouble gets fewer calls, not more.
-        await self._take_place(deadline)
-        try:
-            return await resilience.call(
-                send, effect=effect, operation=operation, deadline=deadline
+        def refuse(errors: Sequence[Any] | None, body: str | None) -> StorageError:
+            refusal = Refusal(
+                service=call.service,
+                effect=call.effect,
+                status=reply.status,
+                ray=reply.headers.get("cf-ray", ""),
+                retry_after_seconds=wait,
+                now_ms=self._timing.now_ms(),
             )
-        finally:
-            self._slots.release()
+            return error_of(refusal, errors, body=body)
+
+        return refuse
 
     async def _take_place(self, deadline: Deadline) -> None:
         if not self._slots.locked():

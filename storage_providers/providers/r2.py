@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from storage_providers._clock import SYSTEM_CLOCK, Clock
@@ -108,15 +107,6 @@ class CloudflareR2Provider(ObjectProvider):
         clock: Clock = SYSTEM_CLOCK,
         timing: Timing | None = None,
     ) -> None:
-        given = {
-            "bucket": bucket,
-            "account_id": account_id,
-            "jurisdiction": jurisdiction,
-            "endpoint_url": endpoint_url,
-            "access_key_id": access_key_id,
-            "secret_access_key": secret_access_key,
-            "session_token": session_token,
-        }
         config = R2Config(
             bucket=BOUND if bucket is None and binding is not None else bucket or "",
             account_id=account_id,
@@ -137,7 +127,7 @@ class CloudflareR2Provider(ObjectProvider):
         if binding is None:
             self._store = R2Store(config, client=client, retry=retry, timing=timing)
         else:
-            _refuse_beside_binding({**given, "client": client})
+            _refuse_beside_binding(bucket, config, client)
             self._store = R2Binding(
                 binding, retry=retry, deadline_seconds=deadline_seconds, timing=timing
             )
@@ -226,8 +216,16 @@ class CloudflareR2Provider(ObjectProvider):
             return await provisioning.provision(self._store, dry_run=dry_run)
 
 
-def _refuse_beside_binding(given: Mapping[str, object]) -> None:
+_SAID_BY_BINDING: Final = (
+    *("account_id", "jurisdiction", "endpoint_url"),
+    *("access_key_id", "secret_access_key", "session_token"),
+)
+
+
+def _refuse_beside_binding(bucket: str | None, config: R2Config, client: S3Client | None) -> None:
     """Refuse what a binding says already."""
+    place = {name: getattr(config, name) for name in _SAID_BY_BINDING}
+    given = {"bucket": bucket, **place, "client": client}
     twice = [name for name, value in given.items() if value is not None]
     if twice:
         raise ConfigurationError(

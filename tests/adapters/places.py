@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 import pytest
 
-from storage_providers._requests import tallied
 from storage_providers.protocol import StorageProvider
 from storage_providers.providers.d1 import D1Provider
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.providers.kv import CloudflareKVProvider
 from storage_providers.providers.local_file import LocalFileProvider
 from storage_providers.providers.sqlite import SQLiteProvider
-from storage_providers.testing.conformance import ManualClock
-from tests.agents.places import kv_on
 from tests.providers.d1.local import LocalD1, local_provider
 from tests.providers.d1.workerd import client_of as d1_client
-from tests.providers.kv.memory_namespace import MemoryNamespace
 from tests.providers.kv.workerd import client_of as kv_client
 from tests.providers.kv.workerd import turning
 from tests.servers.emulator import Emulator
 from tests.servers.r2 import moto_place, on_workerd
 
-__all__ = ["CONSISTENT", "EVERYWHERE", "Opener", "Place", "calls", "counted_kv", "place_of"]
+__all__ = ["CONSISTENT", "EVERYWHERE", "Opener", "Place", "place_of"]
 
 CONSISTENT: Final = ("memory", "files", "sqlite", "d1", "d1-workerd", "r2", "r2-workerd")
 """Places that see every write at once and judge conditions."""
@@ -55,35 +51,6 @@ def place_of(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> Place
     own; KV is workerd's.
     """
     return Place(name, _OPENERS[name](tmp_path, request))
-
-
-async def calls(work: Any) -> int:
-    """How many requests awaiting this takes."""
-    with tallied() as tally:
-        await work
-    return tally.requests
-
-
-@asynccontextmanager
-async def counted_kv(
-    *collections: str,
-) -> AsyncIterator[tuple[StorageProvider, Callable[[Awaitable[Any]], Awaitable[dict[str, int]]]]]:
-    """KV's provider on a namespace in memory, and what tells the calls of some work by kind.
-
-    Args:
-        collections: Whose declarations are known, as they are asked for once a minute at most.
-    """
-    namespace = MemoryNamespace()
-    async with kv_on(namespace, ManualClock().clock, CloudflareKVProvider) as provider:
-
-        async def cost(work: Awaitable[Any]) -> dict[str, int]:
-            for name in collections:
-                await provider.declared(name)
-            namespace.calls.clear()
-            await work
-            return dict(namespace.calls)
-
-        yield provider, cost
 
 
 # --- helpers -------------------------------------------------------------------------------------

@@ -26,10 +26,9 @@ from key_value.aio.wrappers.prefix_keys import PrefixKeysWrapper
 
 from storage_providers.agents.adapters.key_value import ProviderKeyValue
 from storage_providers.errors import InvalidArgumentError
-from storage_providers.protocol import StorageProvider
 from storage_providers.providers.in_memory import InMemoryProvider
-from tests.adapters.places import EVERYWHERE, Place, counted_kv
-from tests.providers.d1.local import LocalD1, local_provider
+from tests.adapters.counting import counted_d1, counted_kv
+from tests.adapters.places import EVERYWHERE, Place
 
 Work = Callable[[ProviderKeyValue], Awaitable[None]]
 
@@ -348,34 +347,23 @@ def test_wrappers_work_on_it() -> None:
 
 def test_calls_on_d1(tmp_path: Path) -> None:
     """One for each operation, of one key or a thousand."""
-    transport = LocalD1(tmp_path / "d1.db")
 
-    async def main(provider: StorageProvider) -> None:
-        store = ProviderKeyValue(provider)
+    async def main() -> None:
+        async with counted_d1(tmp_path) as (provider, cost):
+            store = ProviderKeyValue(provider)
+            await store.put("first", {})
+            keys = [f"k{number}" for number in range(1000)]
+            values: list[Mapping[str, Any]] = [{"n": number} for number in range(1000)]
+            assert await cost(store.put("k", {})) == 1
+            assert await cost(store.put_many(keys, values)) == 1
+            assert await cost(store.get("k")) == 1
+            assert await cost(store.ttl_many(keys)) == 1
+            assert await cost(store.delete("k")) == 1
+            assert await cost(store.delete_many(keys[:500])) == 2
+            assert await cost(store.keys()) == 1
+            assert await cost(store.destroy_collection("default_collection")) == 2
 
-        async def cost(work: Awaitable[Any]) -> int:
-            transport.calls.clear()
-            await work
-            return len(transport.calls)
-
-        await store.put("first", {})
-        keys = [f"k{number}" for number in range(1000)]
-        values: list[Mapping[str, Any]] = [{"n": number} for number in range(1000)]
-        assert await cost(store.put("k", {})) == 1
-        assert await cost(store.put_many(keys, values)) == 1
-        assert await cost(store.get("k")) == 1
-        assert await cost(store.ttl_many(keys)) == 1
-        assert await cost(store.delete("k")) == 1
-        assert await cost(store.delete_many(keys[:500])) == 2
-        assert await cost(store.keys()) == 1
-        assert await cost(store.destroy_collection("default_collection")) == 2
-
-    async def play_it() -> None:
-        async with local_provider(transport) as provider:
-            await main(provider)
-        transport.close()
-
-    asyncio.run(play_it())
+    asyncio.run(main())
 
 
 def test_calls_on_kv() -> None:

@@ -29,11 +29,8 @@ from storage_providers.errors import (
 from storage_providers.protocol import Item, Write
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.testing.conformance import ManualClock
-from tests.adapters.places import EVERYWHERE, Place, counted_kv
-from tests.providers.d1.local import LocalD1, local_provider
-from tests.servers.fault_proxy import FaultProxy
-from tests.servers.moto import MotoS3
-from tests.servers.r2 import moto_place
+from tests.adapters.counting import Counted, counted_d1, counted_kv
+from tests.adapters.places import EVERYWHERE, Place
 
 Work = Callable[[ProviderStore], Awaitable[None]]
 
@@ -185,17 +182,10 @@ def test_reads_of_a_batch_see_what_was_before_it(place: Place) -> None:
 
 def test_calls_on_d1(tmp_path: Path) -> None:
     """One call for all that a batch gets, one for its searches, one for its puts."""
-    transport = LocalD1(tmp_path / "d1.db")
 
     async def main() -> None:
-        async with local_provider(transport) as provider:
+        async with counted_d1(tmp_path) as (provider, cost):
             store = ProviderStore(provider)
-
-            async def cost(work: Awaitable[Any]) -> int:
-                transport.calls.clear()
-                await work
-                return len(transport.calls)
-
             await store.aput(("a",), "first", {})
             many = [PutOp(("a", str(number % 50)), str(number), {}) for number in range(1500)]
             assert await cost(store.abatch(many)) == 2
@@ -209,7 +199,6 @@ def test_calls_on_d1(tmp_path: Path) -> None:
             await store.aput(("t",), "k", {}, ttl=5)
             assert await cost(store.aget(("t",), "k")) == 2
             assert await cost(store.aget(("t",), "k", refresh_ttl=False)) == 1
-        transport.close()
 
     asyncio.run(main())
 
@@ -236,19 +225,12 @@ def test_calls_on_kv() -> None:
     asyncio.run(main())
 
 
-def test_requests_on_r2(moto: MotoS3, moto_bucket: str, moto_proxy: FaultProxy) -> None:
+def test_requests_on_r2(r2_counted: Counted) -> None:
     """One for each item that is read, two for each that is put."""
-    place = moto_place(moto, moto_bucket, endpoint=moto_proxy.endpoint)
 
     async def main() -> None:
-        async with place.open() as provider:
+        async with r2_counted as (provider, cost):
             store = ProviderStore(provider)
-
-            async def cost(work: Awaitable[Any]) -> dict[str, int]:
-                moto_proxy.clear()
-                await work
-                return dict(moto_proxy.counts)
-
             await store.aput(("a",), "first", {})
             many = [PutOp(("a", str(number % 3)), str(number), {}) for number in range(12)]
             assert await cost(store.abatch(many)) == {"GET": 12, "PUT": 12}

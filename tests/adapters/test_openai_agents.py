@@ -22,11 +22,8 @@ from storage_providers.errors import (
 from storage_providers.protocol import Capabilities, StorageProvider
 from storage_providers.providers.in_memory import InMemoryProvider
 from storage_providers.testing.conformance import ManualClock
+from tests.adapters.counting import Counted, counted_d1
 from tests.adapters.places import CONSISTENT, Place
-from tests.providers.d1.local import LocalD1, local_provider
-from tests.servers.fault_proxy import FaultProxy
-from tests.servers.moto import MotoS3
-from tests.servers.r2 import moto_place
 
 ROOT = Path(__file__).parents[2]
 
@@ -223,17 +220,10 @@ def test_pops_at_once_take_each_item_once(kind: type[InMemoryProvider]) -> None:
 
 def test_calls_on_d1(tmp_path: Path) -> None:
     """Each operation's calls, whatever the length of the conversation."""
-    transport = LocalD1(tmp_path / "d1.db")
 
     async def main() -> None:
-        async with local_provider(transport) as provider:
+        async with counted_d1(tmp_path) as (provider, cost):
             session = ProviderSession("s", provider)
-
-            async def cost(work: Awaitable[Any]) -> int:
-                transport.calls.clear()
-                await work
-                return len(transport.calls)
-
             await session.add_items(said("first"))
             for _ in range(100):
                 assert await cost(session.add_items(said(*"0123456789"))) == 1
@@ -241,29 +231,22 @@ def test_calls_on_d1(tmp_path: Path) -> None:
             assert await cost(session.get_items()) == 1
             assert await cost(session.pop_item()) == 2
             assert await cost(session.clear_session()) == 2
-        transport.close()
 
     asyncio.run(main())
 
 
-def test_requests_on_r2(moto: MotoS3, moto_bucket: str, moto_proxy: FaultProxy) -> None:
+def test_requests_on_r2(r2_counted: Counted) -> None:
     """Adding is one request; reading the newest is a listing and what it names."""
-    place = moto_place(moto, moto_bucket, endpoint=moto_proxy.endpoint)
 
     async def main() -> None:
-        async with place.open() as provider:
+        async with r2_counted as (provider, cost):
             session = ProviderSession("s", provider)
             await session.add_items(said("first"))
 
-            async def cost(work: Awaitable[Any]) -> int:
-                moto_proxy.clear()
-                await work
-                return sum(moto_proxy.counts.values())
-
             for _ in range(10):
-                assert await cost(session.add_items(said(*"0123456789"))) == 1
-            assert await cost(session.get_items(5)) <= 1 + 5
-            assert await cost(session.pop_item()) <= 4
+                assert await cost(session.add_items(said(*"0123456789"))) == {"PUT": 1}
+            assert sum((await cost(session.get_items(5))).values()) <= 1 + 5
+            assert sum((await cost(session.pop_item())).values()) <= 4
 
     asyncio.run(main())
 

@@ -246,7 +246,7 @@ def test_ctrl_c_and_resume(pair: Pair) -> None:
     """It stops with 130 and a report, says how to go on, and goes on where it was."""
     report = pair.folder / "report.json"
     child = pair.start(
-        "run", "--yes", "--no-backup", *LEASE, "--rate", "100", "--report", str(report)
+        "run", "--yes", "--no-backup", *LEASE, "--rate", "10", "--report", str(report)
     )
     wait_for(child, b"backfill of 303")
     child.send_signal(signal.SIGINT)
@@ -266,7 +266,7 @@ def test_ctrl_c_and_resume(pair: Pair) -> None:
 
 def test_ctrl_c_twice(pair: Pair) -> None:
     """An impatient user loses nothing either."""
-    child = pair.start("run", "--yes", "--no-backup", *LEASE, "--rate", "100")
+    child = pair.start("run", "--yes", "--no-backup", *LEASE, "--rate", "10")
     wait_for(child, b"backfill of 303")
     child.send_signal(signal.SIGINT)
     child.send_signal(signal.SIGINT)
@@ -280,7 +280,7 @@ def test_ctrl_c_twice(pair: Pair) -> None:
 
 def test_killed_and_resumed(pair: Pair) -> None:
     """After SIGKILL the next one waits some leases, then goes on."""
-    child = pair.start("run", "--yes", "--no-backup", *LEASE, "--rate", "100")
+    child = pair.start("run", "--yes", "--no-backup", *LEASE, "--rate", "10")
     wait_for(child, b"backfill of 303")
     child.kill()
     child.communicate(timeout=60)

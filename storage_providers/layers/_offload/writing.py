@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from storage_providers.base import Provider
@@ -81,15 +81,8 @@ class Writer:
                 items = await self._inner.write(below)
                 return [_whole(wanted.get(at), item) for at, item in enumerate(items)]
             except BatchError as error:
-                results = [
-                    result if isinstance(result, StorageError) else _whole(wanted.get(at), result)
-                    for at, result in enumerate(error.results)
-                ]
-                raced = [
-                    at
-                    for at, write in enumerate(batch)
-                    if at not in stuck and lost_race(write, results[at])
-                ]
+                results = _outcomes(wanted, error.results)
+                raced = [at for at in _lost_races(batch, results) if at not in stuck]
                 if not raced or loop.time() >= deadline:
                     raise _batch_error(results) from error
                 await self._pause(attempt)
@@ -166,6 +159,25 @@ def _whole(plan: Plan | None, item: Item | None) -> Item | None:
         return item
     put = plan.put
     return Item(item.collection, item.id, item.version, put.body, put.encoding, put.payload)
+
+
+def _outcomes(
+    plans: Mapping[int, Plan], results: Sequence[Item | StorageError | None]
+) -> list[Item | StorageError | None]:
+    """What became of a batch, as it looks from above."""
+    return [
+        result if isinstance(result, StorageError) else _whole(plans.get(at), result)
+        for at, result in enumerate(results)
+    ]
+
+
+def _lost_races(
+    batch: Sequence[Write], results: Sequence[Item | StorageError | None]
+) -> Iterator[int]:
+    """Where the patches are whose documents others changed."""
+    for at, (write, result) in enumerate(zip(batch, results, strict=True)):
+        if lost_race(write, result):
+            yield at
 
 
 def _batch_error(results: Sequence[Item | StorageError | None]) -> BatchError:

@@ -16,9 +16,7 @@ from storage_providers._clock import Clock
 from storage_providers.base import Provider
 from storage_providers.conflicts import Stored
 from storage_providers.errors import (
-    BatchError,
     ConflictError,
-    CorruptItemError,
     InvalidArgumentError,
     ItemNotFoundError,
     OutcomeUnknownError,
@@ -42,6 +40,7 @@ from storage_providers.protocol import (
 )
 from storage_providers.providers._dual.records import note_puts
 from storage_providers.providers._hybrid.effects import is_same
+from storage_providers.providers._hybrid.looking import each_id, read_each
 from storage_providers.providers._hybrid.sending import Result, Results, send
 
 __all__ = ["Following", "Guard", "address_of", "differences", "ids_of", "results_of"]
@@ -381,18 +380,7 @@ async def results_of(provider: Provider, addresses: Sequence[Address]) -> dict[A
     """
     able = provider.capabilities
     asked = [each for each in addresses if _is_taken(each, able)]
-    found: dict[Address, Result] = dict.fromkeys(addresses)
-    items: Sequence[Result]
-    try:
-        items = await provider.read(asked)
-    except CorruptItemError as error:
-        items = [error]
-    except BatchError as error:
-        items = error.results
-    for item in items:
-        if isinstance(item, StorageError) and not isinstance(item, CorruptItemError):
-            raise item
-    return found | dict(zip(asked, items, strict=True))
+    return dict.fromkeys(addresses) | await read_each(provider, asked)
 
 
 def _is_taken(address: Address, able: Capabilities) -> bool:
@@ -406,14 +394,7 @@ def _is_taken(address: Address, able: Capabilities) -> bool:
 
 async def ids_of(provider: Provider, collection: str) -> set[str]:
     """The ids of a collection."""
-    found: set[str] = set()
-    cursor: str | None = None
-    while True:
-        page = await provider.versions(collection, cursor)
-        found.update(entry.id for entry in page.entries)
-        cursor = page.cursor
-        if cursor is None:
-            return found
+    return {each async for each in each_id(provider, collection)}
 
 
 def address_of(write: Write) -> Address:

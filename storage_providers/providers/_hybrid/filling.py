@@ -9,16 +9,11 @@ import msgspec
 
 from storage_providers.base import Provider
 from storage_providers.conflicts import Stored
-from storage_providers.errors import (
-    BatchError,
-    ConfigurationError,
-    CorruptItemError,
-    StorageError,
-    TransportError,
-)
+from storage_providers.errors import ConfigurationError, StorageError, TransportError
 from storage_providers.protocol import Address, Item, Query
 from storage_providers.providers._hybrid.effects import is_same
 from storage_providers.providers._hybrid.journal import Journal
+from storage_providers.providers._hybrid.looking import each_id, read_each
 from storage_providers.providers._hybrid.mirror import Mirror
 
 __all__ = ["Filled", "adopt", "fill", "mend"]
@@ -120,21 +115,13 @@ async def _remove_others(
     primary: Provider, fallback: Provider, mirror: Mirror, collection: str
 ) -> int:
     """Remove what the primary does not have; it is asked for each, as others may write."""
-    removed, cursor = 0, None
-    theirs: set[str] = set()
-    while True:
-        page = await primary.versions(collection, cursor)
-        theirs.update(entry.id for entry in page.entries)
-        cursor = page.cursor
-        if cursor is None:
-            break
-    extra: list[Address] = []
-    while True:
-        page = await fallback.versions(collection, cursor)
-        extra += [Address(collection, entry.id) for entry in page.entries if entry.id not in theirs]
-        cursor = page.cursor
-        if cursor is None:
-            break
+    theirs = {each async for each in each_id(primary, collection)}
+    extra = [
+        Address(collection, each)
+        async for each in each_id(fallback, collection)
+        if each not in theirs
+    ]
+    removed = 0
     for start in range(0, len(extra), PAGE):
         some = extra[start : start + PAGE]
         tick = mirror.tick
@@ -157,7 +144,8 @@ async def mend(primary: Provider, fallback: Provider, journal: Journal, mirror: 
     )
     for address in doubts:
         if not address.id:
-            named += await _all_of(fallback, address.collection)
+            name = address.collection
+            named += [Address(name, each) async for each in each_id(fallback, name)]
     named = list(dict.fromkeys(named))
     for start in range(0, len(named), PAGE):
         some = named[start : start + PAGE]
@@ -173,27 +161,5 @@ async def mend(primary: Provider, fallback: Provider, journal: Journal, mirror: 
 
 async def _readable(side: Provider, addresses: Sequence[Address]) -> dict[Address, Item | None]:
     """What a side holds, without what is corrupt there."""
-    try:
-        items: Sequence[Item | StorageError | None] = await side.read(addresses)
-    except CorruptItemError as error:
-        items = [error]
-    except BatchError as error:
-        items = error.results
-    found: dict[Address, Item | None] = {}
-    for address, item in zip(addresses, items, strict=True):
-        if not isinstance(item, StorageError):
-            found[address] = item
-        elif not isinstance(item, CorruptItemError):
-            raise item
-    return found
-
-
-async def _all_of(fallback: Provider, collection: str) -> list[Address]:
-    found: list[Address] = []
-    cursor: str | None = None
-    while True:
-        page = await fallback.versions(collection, cursor)
-        found += [Address(collection, entry.id) for entry in page.entries]
-        cursor = page.cursor
-        if cursor is None:
-            return found
+    found = await read_each(side, addresses)
+    return {at: item for at, item in found.items() if not isinstance(item, StorageError)}

@@ -30,6 +30,8 @@ reads takes a few itself."""
 _SHALLOW_BYTES: Final = 2 * _SURE_DEPTH
 """Shorter JSON can't be nested deeper than that: every level takes two brackets."""
 
+_BROKEN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
 
 class BrokenRowsError(Exception):
     """A query met rows that are no JSON objects; `set_aside_broken`, then ask again."""
@@ -46,7 +48,7 @@ def is_document(body: bytes | None) -> bool:
             body.decode()
         if _may_be_too_deep(body):
             decode_object(body)
-    except (ValueError, RecursionError):
+    except _BROKEN:
         return False
     return True
 
@@ -59,7 +61,7 @@ def are_documents(bodies: list[bytes]) -> bool:
             joined.decode()
         if len(_check_objects(joined)) != len(bodies):
             return False
-    except (ValueError, RecursionError):
+    except _BROKEN:
         return False
     return all(is_document(body) for body in bodies if _may_be_too_deep(body))
 
