@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar, Final, TypeVar
@@ -39,6 +38,7 @@ from storage_providers.protocol import (
     Write,
 )
 from storage_providers.providers._hybrid.arguments import checked_journal
+from storage_providers.providers._hybrid.background import BackgroundReplay
 from storage_providers.providers._hybrid.degraded import Degraded, DegradedWrites
 from storage_providers.providers._hybrid.effects import PRIMARY
 from storage_providers.providers._hybrid.filling import Filled, adopt, fill
@@ -49,10 +49,8 @@ from storage_providers.providers._hybrid.labels import (
     is_of_fallback,
     labelled_error,
     labelled_page,
-    labelled_result,
     old_cursor,
     query_of_primary,
-    to_primary,
 )
 from storage_providers.providers._hybrid.link import Link
 from storage_providers.providers._hybrid.metrics import METRICS, Counter, HybridCounts, Metric
@@ -72,8 +70,8 @@ from storage_providers.providers._hybrid.reporting import (
 from storage_providers.providers._hybrid.sending import (
     Results,
     joined,
-    send,
 )
+from storage_providers.providers._hybrid.through import write_through
 from storage_providers.providers._hybrid.undoing import bring_back
 
 __all__ = [
@@ -87,12 +85,7 @@ __all__ = [
     "is_open",
 ]
 
-_LOGGER = logging.getLogger("storage_providers")
-
 T = TypeVar("T")
-
-LEAST_WAIT_SECONDS: Final = 0.1
-"""How long the background waits between attempts at least. Ours."""
 
 RETRY_SECONDS: Final = 5.0
 """How long the primary is left alone after it could not be reached. Ours."""
@@ -154,8 +147,6 @@ class HybridProvider(Provider):
         self._primary = primary
         self._fallback = fallback
         self._adopt_fallback = adopt_fallback
-        self._retry_seconds = retry_seconds
-        self._sleep = sleep
         self._counter = Counter()
         self._listener = Listener(on_event, self._counter)
         self._journal = Journal(path)
@@ -170,7 +161,7 @@ class HybridProvider(Provider):
             on_conflict=self._listener.tell_conflict,
         )
         self._link = Link(self._replay, fallback, self._listener, retry_seconds)
-        self._background: asyncio.Task[None] | None = None
+        self._background = BackgroundReplay(self._link, self._journal, retry_seconds, sleep)
 
     @property
     def primary(self) -> Provider:
@@ -212,35 +203,17 @@ class HybridProvider(Provider):
             await self._link.reach()
             await self._degraded.restore()
             if await self._journal.is_pending():
-                self._replay_later()
+                self._background.start()
             undo.pop_all()
 
     async def _disconnect(self) -> None:
-        if self._background is not None:
-            self._background.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._background
+        await self._background.stop()
         try:
             if self._mirror.has_doubts_unnoted:
                 await self._mirror.doubts()
             await self._journal.close()
         finally:
             await self._link.close()
-
-    def _replay_later(self) -> None:
-        if self._background is None or self._background.done():
-            self._background = asyncio.create_task(self._replay_in_background())
-
-    async def _replay_in_background(self) -> None:
-        while True:
-            await self._sleep(max(self._retry_seconds, LEAST_WAIT_SECONDS))
-            try:
-                while await self._link.advance():
-                    pass
-                if not await self._journal.is_pending():
-                    return
-            except Exception as error:  # noqa: BLE001 - tried again; calls meet it as well.
-                _LOGGER.error("hybrid: replaying failed with %s", type(error).__name__)
 
     # --- reads ---------------------------------------------------------------------------------
 
@@ -275,7 +248,7 @@ class HybridProvider(Provider):
             # Another task, or process, may have had to use the journal since.
             results: Results
             if ready and not await self._journal.is_pending():
-                results = await self._through(batch, named)
+                results = await write_through(self._primary, self._link, self._mirror, batch)
             else:
                 results = [self._link.outage()] * len(batch)
             lost = {
@@ -286,40 +259,6 @@ class HybridProvider(Provider):
             if lost:
                 await self._take(batch, lost, results)
         return joined(results)
-
-    async def _through(self, batch: Sequence[Write], named: Sequence[Address]) -> Results:
-        """Write to the primary, and mirror what landed."""
-        doubted = list(named)
-        doubted += [Address(each.collection, "") for each in batch if isinstance(each, Clear)]
-        try:
-            results = await send(self._primary, [to_primary(write) for write in batch])
-        except StorageError as error:
-            labelled_error(error)
-            raise
-        except BaseException:
-            # Cancelled on its way: it may have landed.
-            self._mirror.doubt_now(doubted)
-            raise
-        failures = [each for each in results if isinstance(each, TransportError)]
-        if failures:
-            self._link.failed(failures[0])
-        else:
-            self._link.worked()
-        landed: dict[Address, Item | None] = {}
-        try:
-            for write, result in zip(batch, results, strict=True):
-                if isinstance(result, StorageError):
-                    continue
-                if isinstance(write, Clear):
-                    await self._mirror.clear(write.collection)
-                else:
-                    landed[Address(write.collection, write.id)] = result
-            await self._mirror.store(landed)
-            await self._mirror.keep_promises(list(landed))
-        except BaseException:
-            self._mirror.doubt_now(doubted)
-            raise
-        return [labelled_result(write, each) for write, each in zip(batch, results, strict=True)]
 
     async def _take(
         self, batch: Sequence[Write], lost: dict[int, TransportError], results: Results
@@ -336,7 +275,7 @@ class HybridProvider(Provider):
         count = sum(not isinstance(result, StorageError) for result in taken)
         if count:
             self._listener.tell(HybridEvent("journaled", count))
-            self._replay_later()
+            self._background.start()
 
     # --- queries -------------------------------------------------------------------------------
 

@@ -21,7 +21,6 @@ from storage_providers.base import Provider
 from storage_providers.errors import (
     BatchError,
     ConfigurationError,
-    CorruptItemError,
     StorageError,
 )
 from storage_providers.estimates import IN_THIS_PROCESS, Estimate, Workload
@@ -40,6 +39,7 @@ from storage_providers.protocol import (
 )
 from storage_providers.providers._files.backups import Backup, Backups
 from storage_providers.providers._files.commit import Committer
+from storage_providers.providers._files.declarations import read_declaration, render_declaration
 from storage_providers.providers._files.index import (
     BUSY_SECONDS,
     FileIndex,
@@ -461,30 +461,14 @@ class LocalFileProvider(Provider):
         )
 
     def _keep_declaration(self, spec: CollectionSpec) -> None:
-        data = msgspec.json.format(msgspec.json.encode(spec), indent=2) + b"\n"
         with index_errors():
-            self._committer.declare(spec, data)
+            self._committer.declare(spec, render_declaration(spec))
 
     async def _declared(self, collection: str) -> CollectionSpec | None:
         return await self._reader.submit(self._read_declaration, collection)
 
     def _read_declaration(self, collection: str) -> CollectionSpec | None:
-        path = self._layout.declaration(collection)
-        try:
-            with open(path, "rb") as file:
-                spec = msgspec.json.decode(file.read(), type=CollectionSpec)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise os_error(error, path) from error
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise CorruptItemError(
-                f"the declaration {path} can't be read ({error}); mend or delete it and declare "
-                "the collection again",
-                collection=collection,
-                source=path,
-            ) from error
-        return msgspec.structs.replace(spec, collection=collection)
+        return read_declaration(self._layout.declaration(collection), collection)
 
     async def discard(self, collection: str) -> None:
         """Remove the folder of a collection of the SDK's own, unless it holds documents.

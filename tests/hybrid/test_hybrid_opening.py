@@ -77,7 +77,7 @@ def test_a_hybrid_by_url() -> None:
     assert hybrid.journal == "j/journal.db"
     assert hybrid._replay._policy == "newest"
     assert hybrid._degraded._takes_conditions
-    assert hybrid._retry_seconds == 0.5
+    assert hybrid._link._retry_seconds == 0.5
 
 
 def test_it_works_and_makes_what_it_needs(folder: Path) -> None:
@@ -274,7 +274,7 @@ def test_other_sides_by_settings(folder: Path) -> None:
     assert hybrid.journal == str(Path("journals") / "journal.db")
     assert hybrid._replay._policy == "keep_both"
     assert hybrid._degraded._takes_conditions
-    assert hybrid._retry_seconds == 2
+    assert hybrid._link._retry_seconds == 2
 
 
 def test_what_settings_lack_is_named_at_once() -> None:

@@ -38,6 +38,7 @@ from storage_providers.protocol import (
     Write,
 )
 from storage_providers.providers._files import commit as _file_commit
+from storage_providers.providers._files import mending as _file_mending
 from storage_providers.providers._files import scan as _file_scan
 from storage_providers.providers.local_file import LocalFileProvider
 from storage_providers.testing.conformance import ManualClock
@@ -872,7 +873,7 @@ def test_writers_have_their_turn_while_a_folder_is_indexed(
     """The lock is given up after so many files, bytes or seconds, and nothing is left out."""
     many(tmp_path / "todos", 30)
     (tmp_path / "todos/00007.json").write_text("broken")
-    monkeypatch.setattr(_file_commit, limit, 1 if limit != "MEND_SECONDS" else 0)
+    monkeypatch.setattr(_file_mending, limit, 1 if limit != "MEND_SECONDS" else 0)
     turns: list[int] = []
     mend = _file_commit.Committer.mend
 

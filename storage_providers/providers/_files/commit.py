@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import copy
-import errno
 import os
-import shutil
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 from storage_providers._clock import Clock
@@ -33,14 +29,15 @@ from storage_providers.providers._files.format import render, version_of
 from storage_providers.providers._files.index import FileIndex, IndexGoneError, Written
 from storage_providers.providers._files.layout import (
     Layout,
-    foreign_name,
     is_document,
     row_name,
 )
 from storage_providers.providers._files.lock import RootLock
+from storage_providers.providers._files.mending import mend
 from storage_providers.providers._files.names import ENCODED_SUFFIX, PLAIN_SUFFIX, file_stem
 from storage_providers.providers._files.reader import Found, find
-from storage_providers.providers._files.writer import FileChange, FileWriter, os_error, stamp_of
+from storage_providers.providers._files.removing import discard, erase
+from storage_providers.providers._files.writer import FileChange, FileWriter, os_error
 from storage_providers.providers._sql.write import conflict
 
 __all__ = ["Committer", "WriteJob"]
@@ -50,12 +47,6 @@ MOST_WRITES_TOGETHER: Final = 1000
 
 EXPIRED_AT_ONCE: Final = 1000
 """Expired documents removed at a time."""
-
-MEND_FILES: Final = 2000
-MEND_BYTES: Final = 4_000_000
-MEND_SECONDS: Final = 0.25
-"""When so many changed files were read, so much of them, or for so long, other writers have their
-turn at the lock. Usually it is the number, after 0.05 s."""
 
 
 class WriteJob:
@@ -415,50 +406,10 @@ class Committer:
             IndexGoneError: The index was deleted or made anew.
             StorageError: The lock can't be had.
         """
-        folder = self._layout.folder(collection)
-        names = sorted(names)  # In the order of the rows: neighbours share a page.
-        done = size_bytes = 0
-        found: dict[str, Found] = {}
         with self._lock.held():
-            until = time.monotonic() + MEND_SECONDS
             self._index.check()
             with self._index.transaction():
-                for name in names[:MEND_FILES]:
-                    done += 1
-                    each = self._look(collection, folder, name)
-                    if each is not None:
-                        found[name] = each
-                        size_bytes += each.size_bytes
-                    if size_bytes >= MEND_BYTES or time.monotonic() >= until:
-                        break
-                self._index.put_found(collection, found)
-        return names[done:]
-
-    def _look(self, collection: str, folder: str, name: str) -> Found | None:
-        """What a file holds; if it can't be read or is gone, the index is told at once."""
-        path = f"{folder}{os.sep}{name}"
-        try:
-            found = find(path)
-        except StorageError as error:
-            stamp = 0
-            with suppress(OSError):
-                stamp = stamp_of(os.stat(path + PLAIN_SUFFIX))
-            self._index.put_problem(collection, name, path + PLAIN_SUFFIX, error.message, stamp)
-            return None
-        if found is not None:
-            return found
-        foreign = foreign_name(name)
-        if foreign is not None and os.path.exists(os.path.join(folder, foreign + PLAIN_SUFFIX)):
-            self._index.put_problem(
-                collection,
-                name,
-                path + PLAIN_SUFFIX,
-                "the file's name is not valid Unicode; rename it",
-                stamp_of(os.stat(os.path.join(folder, foreign + PLAIN_SUFFIX))),
-            )
-            return None
-        self._index.delete(collection, name)
-        return None
+                return mend(self._index, collection, self._layout.folder(collection), names)
 
     def prepare(self, collection: str, spec: CollectionSpec | None) -> None:
         """Make what the index needs for a collection.
@@ -495,21 +446,8 @@ class Committer:
         Raises:
             StorageError: The lock can't be had, or the system does not let us.
         """
-        folder = self._layout.folder(collection)
-        backups = os.path.dirname(self._layout.backups_of_file(collection, "x"))
         with self._lock.held():
-            try:
-                os.rmdir(folder)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise os_error(error, folder) from error
-                return
-            if os.path.isdir(backups):
-                shutil.rmtree(backups, ignore_errors=True)
-                with suppress(OSError):  # There are other backups.
-                    os.rmdir(os.path.dirname(backups))
+            discard(self._layout, collection)
 
     def erase(self, collection: str) -> list[str]:
         """Remove what is kept of a collection without documents: declaration, backups, folders.
@@ -521,40 +459,11 @@ class Committer:
             IndexGoneError: The index was deleted or made anew.
             StorageError: The lock can't be had, or the system does not let us.
         """
-        folder, declaration = self._layout.folder(collection), self._layout.declaration(collection)
-        backups = os.path.dirname(self._layout.backups_of_file(collection, "x"))
         with self._lock.held():
             self._index.check()
             with self._index.transaction():
                 self._index.prepare(collection, None)
-            try:
-                if os.path.isdir(backups):
-                    shutil.rmtree(backups)
-                with suppress(FileNotFoundError):
-                    os.unlink(declaration)
-            except OSError as error:
-                raise os_error(error, str(error.filename or backups)) from error
-            for path, top in (
-                (folder, self._layout.root),
-                (os.path.dirname(declaration), self._layout.sdk),
-                (os.path.dirname(backups), self._layout.sdk),
-            ):
-                _remove_empty(path, top)
-            remains = [
-                f"the index {self._layout.index} keeps bytes of what was removed until they are "
-                "overwritten; it may be deleted at any time, and is made anew"
-            ]
-            remains += [
-                f"{note} keeps the whole name of a folder whose name was too long; delete it if "
-                "nothing else is called so"
-                for note in self._layout.folder_notes(collection)
-                if os.path.exists(note)
-            ]
-            with suppress(FileNotFoundError), os.scandir(folder) as entries:
-                others = sum(entry.is_file() for entry in entries)
-                if others:
-                    remains.append(f"{others} files in {folder} are not documents and were left")
-            return remains
+            return erase(self._layout, collection)
 
     def collect_expired(self, collection: str) -> int:
         """Remove documents that have expired and were not written since; returns how many.
@@ -582,15 +491,3 @@ class Committer:
                     if change.error is None:
                         self._index.delete(collection, name)
             return len(names)
-
-
-def _remove_empty(path: str, top: str) -> None:
-    """Remove a folder if it is empty, and then those around it, up to `top`."""
-    while len(path) > len(top):
-        try:
-            os.rmdir(path)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            return
-        path = os.path.dirname(path)
