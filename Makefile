@@ -8,6 +8,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 EMULATOR := tests/emulator/node_modules
 # More arguments for pytest: make test ARGS="-k cursor"
 ARGS ?=
+# Temporary folders in memory, where there is room: a disk makes the tests wait for every fsync.
+TMP := $(shell test -z "$$TMPDIR" && df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 { print "TMPDIR=/dev/shm" }')
+# Compiled modules are kept: the tests start hundreds of processes.
+KEEP := PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-wheel test-floors emulator check fix bench docs docs-serve dist clean
@@ -19,7 +23,7 @@ demo: $(VENV)/.installed ## Import a folder of old data, edit it, export it, mov
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed $(EMULATOR)/.installed ## Run the tests, on every core
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	@$(TMP) $(KEEP) $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-wheel: $(VENV)/.installed ## Run the shipped conformance suite against the built wheel
 	@scripts/test_wheel.sh $(BIN)/python

@@ -585,6 +585,28 @@ def test_a_borrowed_client_is_left_as_it_was(moto: MotoS3) -> None:
     asyncio.run(main())
 
 
+def test_certificates_are_read_where_they_matter(
+    moto: MotoS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for plain http, which is taken of this machine only; https is checked against them."""
+    read: list[object] = []
+
+    def path_of(verify: object) -> None:
+        read.append(verify)
+
+    monkeypatch.setattr("aiobotocore.httpsession.get_cert_path", path_of)
+
+    async def main(endpoint: str) -> None:
+        async with opened(endpoint, bucket) as store:
+            await store.get(["a"])  # Nobody answers at the second.
+
+    bucket = moto.make_bucket()
+    asyncio.run(main(moto.endpoint))
+    assert read == []
+    asyncio.run(main("https://127.0.0.1:9"))
+    assert [bool(each) for each in read] == [True]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
