@@ -9,7 +9,6 @@ from storage_providers.testing.conformance import Backend, count_cases
 from tests.agents.places import MemoryKVBackend
 from tests.agents.test_attachments import OffloadedBackend
 from tests.hybrid.test_hybrid_conformance import DatabaseAndFiles, MemoryPair
-from tests.objects.test_object_conformance import ObjectBackend
 from tests.providers.d1.test_d1_local import LocalBackend
 from tests.providers.test_local_file_conformance import FileBackend as FolderBackend
 from tests.providers.test_sqlite import FileBackend
@@ -30,7 +29,6 @@ EXPECTED = {
     "hybrid memory": (138, {**CONDITIONS, **ALONE}),
     "offloaded": (136, {**ANSWERS, **CONDITIONS, **ALONE}),
     "kv": (137, {"needs conditional_write": 8}),
-    "objects": (144, CONDITIONS),
     "r2": (144, CONDITIONS),
 }
 """Tests that run and, by reason, tests that do not apply."""
@@ -48,7 +46,6 @@ def test_no_case_disappears_unnoticed(tmp_path: Path) -> None:
         "hybrid memory": MemoryPair(tmp_path),
         "offloaded": OffloadedBackend(),
         "kv": MemoryKVBackend(),
-        "objects": ObjectBackend(),
         "r2": R2Backend(),
     }
     counts = {name: count_cases(AgentStoreConformance, place) for name, place in places.items()}

@@ -7,11 +7,11 @@ import pytest
 from storage_providers.testing.agents import AgentStoreConformance
 from storage_providers.testing.conformance import Backend
 from tests.agents.places import MemoryKVBackend
-from tests.objects.test_object_conformance import ObjectBackend
 from tests.providers.d1.workerd import WorkerdBackend as D1WorkerdBackend
 from tests.providers.kv.workerd import StaleBackend, WorkerdBackend
 from tests.servers.emulator import Emulator
-from tests.servers.r2 import R2Backend, on_workerd
+from tests.servers.moto import MotoS3
+from tests.servers.r2 import R2Backend, moto_place, on_workerd
 from tests.test_conformance import WeakBackend
 
 
@@ -55,12 +55,12 @@ class TestD1(AgentStoreConformance):
         return D1WorkerdBackend(cloudflare)
 
 
-class TestObjects(AgentStoreConformance):
-    """On the engine of R2's provider, with objects in memory."""
+class TestR2OnMoto(AgentStoreConformance):
+    """On R2's provider, with moto's S3."""
 
     @pytest.fixture
-    def backend(self) -> Backend:
-        return ObjectBackend()
+    def backend(self, moto: MotoS3, moto_bucket: str, request: pytest.FixtureRequest) -> Backend:
+        return R2Backend(moto_place(moto, moto_bucket), name=request.node.name)
 
 
 class TestR2(AgentStoreConformance):
