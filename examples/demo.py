@@ -1,8 +1,8 @@
 """The main job on real input: bring years of a tool's files into one place, use them, back them up.
 
-    python examples/demo.py [FOLDER]
+    python examples/demo.py [FOLDER [DAYS]]
 
-makes FOLDER (.demo without it) with a realistic legacy folder in it, imports that into plain JSON
+makes FOLDER (.demo without it) with a realistic legacy folder of DAYS (120) in it, imports that into plain JSON
 files, looks at them, changes a todo, exports everything and verifies the export. Then everything
 moves to a bucket, on a local server that stands for Cloudflare R2, while a program goes on writing
 and the network fails (`demo_move.py`). Run it again: nothing changes.
@@ -41,10 +41,10 @@ from storage_providers.transfer.legacy.valet import ValetFolder
 EDITED = "Show the demo to someone"
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path, days: int) -> None:
     """Run the demo in a folder."""
     legacy, data, archive = folder / "valet-data", folder / "data", folder / "backup.zip"
-    make_legacy_folder(legacy)
+    make_legacy_folder(legacy, days)
     async with LocalFileProvider(data, enable_backup=True) as provider:
         heading(f"2. It is imported into {data}")
         report = await import_folder(provider, legacy)
@@ -59,15 +59,15 @@ async def main(folder: Path) -> None:
     say_what_next(data, archive)
 
 
-def make_legacy_folder(legacy: Path) -> None:
-    """Make what a tool left behind after years, unless the last run did."""
+def make_legacy_folder(legacy: Path, days: int) -> None:
+    """Make what a tool left behind after so many days, unless the last run did."""
     if legacy.exists():
         heading(f"1. The legacy folder {legacy} is there from the last run")
     else:
         heading(f"1. A legacy folder is made in {legacy}, broken files included")
         legacy.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=legacy.parent, prefix=".making-") as making:
-            make_valet_data(Path(making) / "whole")
+            make_valet_data(Path(making) / "whole", todos=days * 5 // 2, days=days)
             # All at once, and not if another run was faster.
             with contextlib.suppress(OSError):
                 (Path(making) / "whole").rename(legacy)
@@ -185,4 +185,5 @@ def say_what_next(data: Path, archive: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1] if len(sys.argv) > 1 else ".demo")))
+    FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else ".demo")
+    asyncio.run(main(FOLDER, days=int(sys.argv[2]) if len(sys.argv) > 2 else 120))

@@ -76,7 +76,6 @@ def cloudflare(emulator: Emulator, description: Description | None) -> Iterator[
     emulator.reset()
     with nullcontext() if description is None else description.holding(emulator.known.api):
         yield emulator
-    emulator.reset()
 
 
 @pytest.fixture(scope="session")
