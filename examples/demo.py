@@ -2,10 +2,10 @@
 
     python examples/demo.py [FOLDER [DAYS]]
 
-makes FOLDER (.demo without it) with a realistic legacy folder of DAYS (120) in it, imports that into plain JSON
-files, looks at them, changes a todo, exports everything and verifies the export. Then everything
-moves to a bucket, on a local server that stands for Cloudflare R2, while a program goes on writing
-and the network fails (`demo_move.py`). Run it again: nothing changes.
+makes FOLDER (.demo without it) with a realistic legacy folder of DAYS (120) in it, imports that
+into plain JSON files, looks at them, changes a todo, exports everything and verifies the export.
+Then everything moves to a bucket, on a local server that stands for Cloudflare R2, while a program
+goes on writing and the network fails (`demo_move.py`). Run it again: nothing changes.
 """
 
 from __future__ import annotations
